@@ -1,0 +1,41 @@
+# The two commands that matter: `make drill` and `make test`. Both install what is missing.
+
+CARGO ?= cargo
+RPITR = target/release/rpitr
+
+.PHONY: drill test build setup lint format bench clean
+
+## Recover a real PostgreSQL from a TRUNCATE, prove it, clean up.
+drill: build
+	$(RPITR) scripts/full_recovery.lua
+
+## Every test: Rust, Lua, command line, real servers.
+test: setup
+	$(CARGO) test --no-fail-fast
+
+build: setup
+	$(CARGO) build --release
+
+setup:
+	@sh tools/setup.sh
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+	@if command -v stylua >/dev/null; then stylua --check stdlib scripts tests benches; \
+	 else echo "stylua is not installed: Lua formatting was not checked"; fi
+
+format:
+	$(CARGO) fmt
+	@if command -v stylua >/dev/null; then stylua stdlib scripts tests benches; fi
+
+## The numbers of docs/performance.md, each against a named peer.
+bench: build
+	bash benches/startup.sh
+	bash benches/tasks.sh
+	$(RPITR) benches/setup.lua
+	$(RPITR) benches/point_select.lua
+	bash benches/drill.sh
+
+clean:
+	$(CARGO) clean

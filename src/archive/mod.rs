@@ -1,0 +1,19 @@
+//! WAL archives: pushing a file into one, fetching one out of it, checking what is there.
+
+mod error;
+mod fetch;
+mod identity;
+mod inspect;
+mod listing;
+mod log;
+mod push;
+mod verify;
+
+pub use error::Error;
+pub use fetch::{FetchOptions, fetch};
+pub use identity::{IDENTITY_FILE, load_identity};
+pub use inspect::{Inventory, TimelineInventory, inspect};
+pub use listing::{Listing, Required};
+pub use log::append;
+pub use push::{Pushed, push};
+pub use verify::{Finding, FindingKind, verify};

@@ -1,0 +1,160 @@
+//! Labs for `rpitr.lab`: making and removing them, their credentials, the commands their servers run.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::rc::Rc;
+
+use mlua::{Table, UserData, UserDataRef};
+
+use super::internal;
+use crate::engine::{HostTable, guard};
+use crate::failure::Failure;
+use crate::runtime::{Lab, LabOptions, LocalRuntime, local_store, local_view};
+
+#[derive(Debug, Clone)]
+pub struct LabHandle(pub Rc<Lab>);
+impl UserData for LabHandle {}
+
+const PASSWORD: &str = "password";
+const PASSFILE: &str = "pgpass";
+
+pub fn register(host: &HostTable) -> mlua::Result<()> {
+    labs(host)
+}
+
+fn labs(host: &HostTable) -> mlua::Result<()> {
+    host.waiting("lab_create", |_, options: Table| async move {
+        let read = |key: &str| options.get::<Option<String>>(key).unwrap_or_default();
+        let lab_options = LabOptions {
+            run: read("run").unwrap_or_default(),
+            script: read("script"),
+            keep: options.get("keep").unwrap_or(false),
+        };
+        let lab = match read("runtime").as_deref() {
+            Some("docker") => {
+                let runtime = LocalRuntime::for_containers()?;
+                guard(Lab::create_in_containers(&runtime, lab_options)).await??
+            }
+            _ => Lab::create(&LocalRuntime::from_env()?, lab_options)?,
+        };
+        write_credentials(&lab)?;
+        Ok(LabHandle(Rc::new(lab)))
+    })?;
+    host.function("lab_info", |lua, lab: UserDataRef<LabHandle>| {
+        let table = lua.create_table().map_err(internal)?;
+        table.raw_set("id", lab.0.id()).map_err(internal)?;
+        table
+            .raw_set("folder", text(&lab.0.dir()))
+            .map_err(internal)?;
+        Ok(table)
+    })?;
+    host.function("lab_keep", |_, lab: UserDataRef<LabHandle>| {
+        lab.0.set_keep(true).map_err(Failure::from)
+    })?;
+    // Not guarded: removing a lab is cleanup and runs to its end.
+    host.waiting("lab_destroy", |_, lab: UserDataRef<LabHandle>| {
+        let lab = lab.0.clone();
+        async move { lab.destroy().await.map(|_| ()).map_err(Failure::from) }
+    })?;
+    host.function("lab_password_file", |_, lab: UserDataRef<LabHandle>| {
+        Ok(text(&lab.0.dir().join(PASSWORD)))
+    })?;
+    host.function("lab_passfile", |_, lab: UserDataRef<LabHandle>| {
+        Ok(text(&lab.0.dir().join(PASSFILE)))
+    })?;
+    host.waiting(
+        "lab_mkdir",
+        |_, (lab, path): (UserDataRef<LabHandle>, String)| {
+            let lab = lab.0.clone();
+            async move { lab.make_dir(Path::new(&path)).await.map_err(Failure::from) }
+        },
+    )?;
+    // The commands run in a shell of the server's user.
+    host.waiting(
+        "archive_push_command",
+        |_, (lab, folder): (UserDataRef<LabHandle>, String)| {
+            let lab = lab.0.clone();
+            async move {
+                let command = lab.push_command(Path::new(&folder)).await?;
+                Ok(format!("{} %p %f", shell_words(&command)))
+            }
+        },
+    )?;
+    host.waiting(
+        "archive_fetch_command",
+        |_, (lab, folder, log, system): (UserDataRef<LabHandle>, String, String, Option<String>)| {
+            let lab = lab.0.clone();
+            async move {
+                let system = system.and_then(|id| id.parse().ok());
+                let work = lab.fetch_command(Path::new(&folder), Path::new(&log), system);
+                Ok(format!("{} %f %p", shell_words(&guard(work).await??)))
+            }
+        },
+    )?;
+    // What the host reads of a lab's folders lies in volumes when the lab runs in containers.
+    host.waiting("local_view", |_, path: String| async move {
+        guard(local_view(Path::new(&path))).await??;
+        Ok(path)
+    })?;
+    host.waiting("local_store", |_, path: String| async move {
+        Ok(guard(local_store(Path::new(&path))).await??)
+    })
+}
+
+/// The superuser's password: for initdb, and as a pass file for clients and standbys. Only the
+/// server's user and root can read either.
+fn write_credentials(lab: &Lab) -> Result<(), Failure> {
+    let password: String = (0..4)
+        .map(|_| format!("{:08x}", rand::random::<u32>()))
+        .collect();
+    let contents = [
+        (PASSWORD, format!("{password}\n")),
+        (PASSFILE, format!("*:*:*:postgres:{password}\n")),
+    ];
+    for (name, text) in contents {
+        let path = lab.dir().join(name);
+        let write = || {
+            fs::write(&path, "")?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+            fs::write(&path, text)
+        };
+        write().map_err(|error| Failure::io("write", &path, &error))?;
+        lab.runtime().user.own(&path)?;
+    }
+    Ok(())
+}
+
+/// Words of a shell command inside a server parameter.
+fn shell_words(words: &[String]) -> String {
+    let words: Vec<String> = words.iter().map(|word| quoted(Path::new(word))).collect();
+    words.join(" ")
+}
+
+/// A path as one word of a shell command inside a server parameter, where `%` has a meaning.
+fn quoted(path: &Path) -> String {
+    let path = path.display().to_string().replace('%', "%%");
+    if path
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || "/._-%+,:=@".contains(c))
+    {
+        return path;
+    }
+    format!("'{}'", path.replace('\'', r"'\''"))
+}
+
+pub(super) fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_survive_the_shell() {
+        assert_eq!(quoted(Path::new("/var/lib/a-b")), "/var/lib/a-b");
+        assert_eq!(quoted(Path::new("/my labs/it's")), r"'/my labs/it'\''s'");
+        assert_eq!(quoted(Path::new("/100%")), "/100%%");
+    }
+}

@@ -1,0 +1,39 @@
+//! The private host functions behind the standard library: one file per area. Each converts its
+//! arguments, guards its waits against cancellation and returns; policy lives in Lua.
+
+mod console;
+mod fs;
+mod lab;
+mod node;
+mod process;
+mod random;
+mod recovery;
+mod sql;
+mod sql_stream;
+mod sql_value;
+mod value;
+mod wal;
+
+use crate::engine::HostTable;
+use crate::failure::{Failure, Kind};
+
+/// Adds every host function.
+pub fn register(host: &HostTable) -> mlua::Result<()> {
+    console::register(host)?;
+    fs::register(host)?;
+    lab::register(host)?;
+    node::register(host)?;
+    recovery::register(host)?;
+    wal::register(host)?;
+    process::register(host)?;
+    random::register(host)?;
+    sql::register(host)?;
+    sql_stream::register(host)?;
+    value::register(host)?;
+    Ok(())
+}
+
+/// An error of mlua's own, such as no memory for a table: nothing a script could have caused.
+fn internal(error: mlua::Error) -> Failure {
+    Failure::new(Kind::Internal, error.to_string())
+}

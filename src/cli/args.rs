@@ -1,0 +1,260 @@
+//! The command line's grammar. Global options may stand before or after the script's name.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
+
+use crate::engine::{ErrorFormat, Keep};
+use crate::report::ColorChoice;
+
+/// PostgreSQL recovery that can be proved: drills, point-in-time recovery, faults, verification.
+#[derive(Debug, Parser)]
+#[command(
+    name = "rpitr",
+    version,
+    disable_help_subcommand = true,
+    subcommand_value_name = "FILE|COMMAND",
+    override_usage = "rpitr [OPTIONS] FILE [ARGUMENTS]\n       rpitr [OPTIONS] COMMAND",
+    after_help = "rpitr help FILE shows what a drill does and its arguments. \
+                  Exit codes: 0 pass, 2 usage, 10 a check failed, 11 script error, 12 environment, \
+                  13 deadline, 14 cleanup incomplete, 130 interrupted."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+
+    /// Run CODE instead of a file
+    #[arg(short = 'e', long = "eval", value_name = "CODE")]
+    pub eval: Option<String>,
+
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options for every command")]
+pub struct Global {
+    /// Where labs run: local (plain processes) or docker (containers)
+    #[arg(long, env = "RPITR_RUNTIME", default_value = "local", value_parser = ["local", "docker"])]
+    pub runtime: String,
+    /// Keep labs after the run: always, or only when it failed
+    #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "always", default_value = "never")]
+    pub keep: Keep,
+    /// Seed of everything random in the run
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Deadline of the whole run, such as 90s or 10m
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub timeout: Option<Duration>,
+    /// Write report.json into this folder
+    #[arg(long, value_name = "DIR")]
+    pub report: Option<PathBuf>,
+    /// Show every frame of an error
+    #[arg(long, action = ArgAction::SetTrue)]
+    pub trace: bool,
+    /// Show what would be done, do nothing
+    #[arg(long, action = ArgAction::SetTrue)]
+    pub dry_run: bool,
+    /// Do not ask, assume yes
+    #[arg(long, action = ArgAction::SetTrue)]
+    pub yes: bool,
+    /// Colours
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: ColorChoice,
+    /// How errors are printed
+    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    pub error_format: ErrorFormat,
+    /// Results only, no narration
+    #[arg(long, short, action = ArgAction::SetTrue)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a script or drill (the word run may be left out)
+    Run {
+        file: String,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// List the drills and scripts that come with rpitr
+    List,
+    /// Show what a drill does and the arguments it takes
+    Help { file: Option<String> },
+    /// Check scripts without running them: syntax and drill headers
+    Check {
+        #[arg(required = true)]
+        files: Vec<String>,
+    },
+    /// Labs that exist: list, logs, psql, stop, start, remove
+    #[command(subcommand)]
+    Lab(LabCommand),
+    /// Run the Lua tests (*_test.lua) in these files and folders
+    Test {
+        #[arg(default_value = "tests/lua")]
+        paths: Vec<PathBuf>,
+        /// Only tests whose "file: name" contains TEXT
+        #[arg(long, value_name = "TEXT")]
+        only: Option<String>,
+    },
+    #[command(external_subcommand)]
+    File(Vec<String>),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum LabCommand {
+    /// List labs and their nodes
+    Ls {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a node's server log
+    Logs {
+        lab: String,
+        /// Default: every node
+        node: Option<String>,
+    },
+    /// Open psql on a node
+    Psql {
+        lab: String,
+        /// Default: the first node
+        node: Option<String>,
+        /// Passed on to psql
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+    /// Stop the servers of a lab
+    Stop { lab: String },
+    /// Start the servers of a lab
+    Start { lab: String },
+    /// Remove labs: their servers and files
+    Rm {
+        #[arg(required = true)]
+        labs: Vec<String>,
+    },
+    /// Remove what dead runs left behind
+    Gc {
+        /// Labs that were kept, too
+        #[arg(long)]
+        all: bool,
+        /// Only labs at least this old, such as 30m
+        #[arg(long, value_parser = duration)]
+        older: Option<Duration>,
+    },
+}
+
+/// A number with a unit: `250ms`, `90s`, `10m`, `2h`; a bare number is seconds.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let split = text
+        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let factor = match unit {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(format!("\"{unit}\" is not a unit; use ms, s, m or h")),
+    };
+    match number.parse::<f64>() {
+        Ok(value) => Ok(Duration::from_secs_f64((value * factor).min(1e9))),
+        Err(_) => Err("write a duration like 90s or 10m".into()),
+    }
+}
+
+/// Splits what follows a script's name into global options and the script's own arguments. The
+/// global options are read from clap's definition, so there is one list of them. Everything after
+/// `--` is the script's.
+pub fn split_trailing(arguments: &[String]) -> (Vec<String>, Vec<String>) {
+    let grammar = Cli::command();
+    let global = |name: &str| {
+        grammar
+            .get_arguments()
+            .filter(|argument| argument.get_id() != "eval")
+            .find(|argument| argument.get_long() == Some(name))
+    };
+    let is_short = |flag: &str| {
+        let mut letters = flag.strip_prefix('-').unwrap_or_default().chars();
+        let only = (letters.next(), letters.next());
+        matches!(only, (Some(letter), None) if letter != 'e'
+            && grammar.get_arguments().any(|argument| argument.get_short() == Some(letter)))
+    };
+    let (mut ours, mut theirs) = (vec!["rpitr".to_string()], Vec::new());
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        if argument == "--" {
+            theirs.extend(rest.cloned());
+            break;
+        }
+        let found = argument.strip_prefix("--").and_then(|flag| {
+            let (name, value) = flag
+                .split_once('=')
+                .map_or((flag, None), |(name, value)| (name, Some(value)));
+            global(name).map(|definition| (definition, value))
+        });
+        match found {
+            None if is_short(argument) => ours.push(argument.clone()),
+            None => theirs.push(argument.clone()),
+            Some((definition, value)) => {
+                ours.push(argument.clone());
+                let takes_next =
+                    definition.get_action().takes_values() && !definition.is_require_equals_set();
+                if value.is_none() && takes_next {
+                    ours.extend(rest.next().cloned());
+                }
+            }
+        }
+    }
+    (ours, theirs)
+}
+
+/// The long names of the global options, for suggestions.
+pub fn global_flags() -> Vec<String> {
+    let grammar = Cli::command();
+    grammar
+        .get_arguments()
+        .filter_map(|argument| argument.get_long())
+        .map(str::to_string)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(line: &str) -> (String, String) {
+        let words: Vec<String> = line.split(' ').map(str::to_string).collect();
+        let (ours, theirs) = split_trailing(&words);
+        (ours[1..].join(" "), theirs.join(" "))
+    }
+
+    #[test]
+    fn globals_are_found_among_script_arguments() {
+        assert_eq!(
+            split("--rows 5 --report out --keep --to x --timeout=9s"),
+            (
+                "--report out --keep --timeout=9s".into(),
+                "--rows 5 --to x".into()
+            )
+        );
+        assert_eq!(
+            split("--keep=failed -- --report x"),
+            ("--keep=failed".into(), "--report x".into())
+        );
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert!(duration("5 parsecs").is_err());
+        assert!(duration("").is_err());
+    }
+
+    #[test]
+    fn the_grammar_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,189 @@
+//! `rpitr FILE`: from arguments to an exit code.
+
+use std::ffi::OsString;
+use std::io::{IsTerminal, Read};
+
+use clap::{CommandFactory, FromArgMatches, Parser};
+
+use super::args::{Cli, Command, Global, global_flags, split_trailing};
+use super::{archive, inspect, lab, test};
+use crate::engine::{Program, RunOptions, Source, find_script, run as run_engine, show_failure};
+use crate::exit;
+use crate::failure::{Failure, Kind};
+
+/// The whole program. The archive commands come first: a server runs them for every segment, so
+/// they must not pay for a command line grammar or a Lua state.
+pub fn run(arguments: &[OsString]) -> i32 {
+    match arguments.get(1).and_then(|word| word.to_str()) {
+        Some("archive-push") => return archive::push_main(&arguments[2..]),
+        Some("archive-fetch") => return archive::fetch_main(&arguments[2..]),
+        _ => {}
+    }
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let global = cli.global;
+    if let Some(code) = cli.eval {
+        let source = Source {
+            name: "command line".into(),
+            text: code,
+            folder: None,
+        };
+        return start(&global, Program::Run, &source, &[]);
+    }
+    match cli.command {
+        None => {
+            // Without a command there is nothing to do but say what can be done.
+            let _ = Cli::command().print_help();
+            exit::USAGE
+        }
+        Some(Command::List) => inspect::list(),
+        Some(Command::Help { file: None }) => {
+            let _ = Cli::command().print_help();
+            exit::PASS
+        }
+        Some(Command::Help { file: Some(file) }) => with_script(&global, &file, |source| {
+            start(&global, Program::Help, source, &[])
+        }),
+        Some(Command::Check { files }) => files
+            .iter()
+            .map(|file| {
+                with_script(&global, file, |source| {
+                    start(&global, Program::Check, source, &[])
+                })
+            })
+            .fold(
+                exit::PASS,
+                |worst, code| if worst == exit::PASS { code } else { worst },
+            ),
+        Some(Command::Lab(command)) => lab::run(&command, &global),
+        Some(Command::Test { paths, only }) => test::test(&global, &paths, only),
+        Some(Command::Run { file, arguments }) => file_with(arguments, &file, &global),
+        Some(Command::File(words)) => match words.split_first() {
+            Some((file, arguments)) => file_with(arguments.to_vec(), file, &global),
+            None => exit::USAGE,
+        },
+    }
+}
+
+fn file_with(arguments: Vec<String>, file: &str, global: &Global) -> i32 {
+    let (ours, theirs) = split_trailing(&arguments);
+    let global = match merge(global, &ours) {
+        Ok(global) => global,
+        Err(error) => return usage(&error),
+    };
+    with_script(&global, file, |source| {
+        let help = theirs
+            .iter()
+            .any(|argument| argument == "--help" || argument == "-h");
+        start(
+            &global,
+            if help { Program::Help } else { Program::Run },
+            source,
+            &theirs,
+        )
+    })
+}
+
+/// Options after the script's name win over those before it.
+fn merge(before: &Global, after: &[String]) -> Result<Global, clap::Error> {
+    let matches = Cli::command().try_get_matches_from(after)?;
+    let mut merged = before.clone();
+    let given = matches
+        .ids()
+        .filter(|id| {
+            matches.value_source(id.as_str()) == Some(clap::parser::ValueSource::CommandLine)
+        })
+        .count();
+    if given > 0 {
+        // Only what was written on the command line may replace what stood before.
+        let parsed = Global::from_arg_matches(&matches)?;
+        let set =
+            |id: &str| matches.value_source(id) == Some(clap::parser::ValueSource::CommandLine);
+        if set("runtime") {
+            merged.runtime = parsed.runtime;
+        }
+        if set("keep") {
+            merged.keep = parsed.keep;
+        }
+        if set("seed") {
+            merged.seed = parsed.seed;
+        }
+        if set("timeout") {
+            merged.timeout = parsed.timeout;
+        }
+        if set("report") {
+            merged.report = parsed.report;
+        }
+        if set("color") {
+            merged.color = parsed.color;
+        }
+        if set("error_format") {
+            merged.error_format = parsed.error_format;
+        }
+        merged.trace |= parsed.trace;
+        merged.dry_run |= parsed.dry_run;
+        merged.yes |= parsed.yes;
+        merged.quiet |= parsed.quiet;
+    }
+    Ok(merged)
+}
+
+fn with_script(global: &Global, file: &str, action: impl FnOnce(&Source) -> i32) -> i32 {
+    let found = if file == "-" {
+        standard_input()
+    } else {
+        find_script(file)
+    };
+    match found {
+        Ok(source) => action(&source),
+        Err(failure) => show_failure(&failure, global.color, global.error_format),
+    }
+}
+
+fn standard_input() -> Result<Source, Failure> {
+    let mut text = String::new();
+    std::io::stdin()
+        .read_to_string(&mut text)
+        .map_err(|error| Failure::new(Kind::Io, format!("cannot read standard input: {error}")))?;
+    Ok(Source {
+        name: "standard input".into(),
+        text,
+        folder: None,
+    })
+}
+
+fn start(global: &Global, program: Program, source: &Source, arguments: &[String]) -> i32 {
+    run_engine(options(global), program, source, arguments).code
+}
+
+pub(super) fn options(global: &Global) -> RunOptions {
+    RunOptions {
+        runtime: global.runtime.clone(),
+        keep: global.keep,
+        seed: global
+            .seed
+            .unwrap_or_else(|| u64::from(rand::random::<u32>())),
+        run_id: format!("{:08x}", rand::random::<u32>()),
+        timeout: global.timeout,
+        report: global.report.clone(),
+        trace: global.trace,
+        dry_run: global.dry_run,
+        quiet: global.quiet,
+        yes: global.yes,
+        color: global.color,
+        error_format: global.error_format,
+        interactive: std::io::stdin().is_terminal() && std::io::stderr().is_terminal(),
+        global_flags: global_flags(),
+    }
+}
+
+fn usage(error: &clap::Error) -> i32 {
+    let _ = error.print();
+    if error.use_stderr() {
+        exit::USAGE
+    } else {
+        exit::PASS
+    }
+}

@@ -1,0 +1,171 @@
+//! Where Lua source comes from: the embedded standard library and scripts, overridden from disk.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+use super::host::HostTable;
+use crate::failure::{Failure, Kind};
+
+include!(concat!(env!("OUT_DIR"), "/embedded.rs"));
+
+/// The folder that replaces embedded standard library files, if the user set one.
+fn override_folder() -> Option<PathBuf> {
+    env::var_os("RPITR_STDLIB").map(PathBuf::from)
+}
+
+/// An embedded or overridden standard library file, by its path inside `stdlib/`.
+pub fn stdlib(path: &str) -> Option<Cow<'static, str>> {
+    let overridden =
+        override_folder().and_then(|folder| fs::read_to_string(folder.join(path)).ok());
+    match overridden {
+        Some(source) => Some(Cow::Owned(source)),
+        None => embedded(STDLIB, path).map(Cow::Borrowed),
+    }
+}
+
+fn embedded(files: &'static [(&str, &str)], path: &str) -> Option<&'static str> {
+    files
+        .iter()
+        .find(|(name, _)| *name == path)
+        .map(|(_, source)| *source)
+}
+
+/// The embedded scripts: name and source.
+pub fn scripts() -> impl Iterator<Item = (&'static str, &'static str)> {
+    SCRIPTS.iter().copied()
+}
+
+/// A script, ready to run.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// What error messages call it.
+    pub name: String,
+    pub text: String,
+    /// Where `require` looks first; `None` for embedded scripts and code from the command line.
+    pub folder: Option<PathBuf>,
+}
+
+/// Finds a script on disk, with or without `.lua`, or among the embedded ones.
+pub fn find_script(name: &str) -> Result<Source, Failure> {
+    let candidates = [PathBuf::from(name), PathBuf::from(format!("{name}.lua"))];
+    for path in &candidates {
+        match fs::read(path) {
+            Ok(bytes) => return from_disk(path, bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if path.is_dir() => {
+                let _ = error;
+                return Err(usage(format!(
+                    "{} is a folder, not a script",
+                    path.display()
+                )));
+            }
+            Err(error) => {
+                let failure = Failure::io("read", path, &error);
+                return Err(Failure {
+                    kind: Kind::Arg,
+                    ..failure
+                }
+                .code("usage"));
+            }
+        }
+    }
+    let stem = name.strip_prefix("scripts/").unwrap_or(name);
+    let stem = stem.strip_suffix(".lua").unwrap_or(stem);
+    if let Some(text) = embedded(SCRIPTS, &format!("{stem}.lua")) {
+        return Ok(Source {
+            name: format!("scripts/{stem}.lua"),
+            text: text.to_string(),
+            folder: None,
+        });
+    }
+    let known: Vec<&str> = scripts()
+        .map(|(name, _)| name.trim_end_matches(".lua"))
+        .collect();
+    let failure = usage(format!("no such script: {name}"));
+    Err(match nearest(stem, known.iter().copied()) {
+        Some(found) => failure.hint(format!("did you mean \"{found}\"? rpitr list shows all")),
+        None => failure.hint("give a path to a Lua file, or a name that rpitr list shows"),
+    })
+}
+
+fn from_disk(path: &Path, bytes: Vec<u8>) -> Result<Source, Failure> {
+    let text = String::from_utf8(bytes)
+        .map_err(|_| usage(format!("{} is not a text file", path.display())))?;
+    let folder = path.parent().map(|parent| {
+        let parent = if parent.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            parent
+        };
+        parent.to_path_buf()
+    });
+    Ok(Source {
+        name: path.display().to_string(),
+        text,
+        folder,
+    })
+}
+
+fn usage(message: String) -> Failure {
+    Failure::new(Kind::Arg, message).code("usage")
+}
+
+/// The candidate nearest to a misspelt word, if one is near enough to be meant.
+pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
+        .filter(|(distance, candidate)| {
+            *distance <= word.len().max(candidate.len()) / 3 + usize::from(word.len() > 2)
+        })
+        .min_by_key(|(distance, candidate)| (*distance, candidate.len()))
+        .map(|(_, candidate)| candidate)
+}
+
+pub fn register(host: &HostTable) -> mlua::Result<()> {
+    // Source and chunk name of a standard library module, or nothing.
+    host.function("stdlib_source", |_, module: String| {
+        let path = format!("rpitr/{}.lua", module.replace('.', "/"));
+        // Named the same when it comes from disk: the hook and the error renderer tell the
+        // library from scripts by this.
+        let name = format!("=[rpitr.{module}]");
+        Ok((stdlib(&path).map(std::borrow::Cow::into_owned), name))
+    })?;
+    host.function("stdlib_modules", |_, ()| {
+        let names = STDLIB
+            .iter()
+            .filter_map(|(path, _)| path.strip_prefix("rpitr/")?.strip_suffix(".lua"));
+        Ok(names.filter(|name| !name.contains('/')).collect::<Vec<_>>())
+    })?;
+    // The text of a Lua file, or nothing if there is no such file.
+    host.function("lua_source", |_, path: String| {
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Failure::io("read", &path, &error)),
+        }
+    })?;
+    host.function("nearest", |_, (word, candidates): (String, Vec<String>)| {
+        Ok(nearest(&word, candidates.iter().map(String::as_str)).map(str::to_string))
+    })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suggestions_are_near_or_absent() {
+        let names = ["connect", "query", "copy_in"];
+        assert_eq!(nearest("conect", names.into_iter()), Some("connect"));
+        assert_eq!(nearest("qeury", names.into_iter()), Some("query"));
+        assert_eq!(nearest("zebra", names.into_iter()), None);
+    }
+
+    #[test]
+    fn a_misspelt_script_gets_a_usage_error() {
+        let failure = find_script("no/such/file").unwrap_err();
+        assert_eq!(failure.code.as_deref(), Some("usage"));
+    }
+}

@@ -1,0 +1,87 @@
+//! Ctrl-C in three stages and the run deadline, on a thread of their own.
+//!
+//! The Lua thread may be busy in a loop that never waits, so signals and the deadline live on a
+//! background thread that trips the root scopes; the instruction hook notices. First signal: the
+//! script unwinds and cleans up. Second: cleanup is skipped too. Third: the process exits at once.
+
+use std::thread;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::scope::{Reason, Trip};
+use crate::exit;
+
+/// The two roots of every scope. `soft` is tripped by the first Ctrl-C, the run deadline and
+/// `os.exit`; `hard`, from which cleanup descends, only by the second Ctrl-C.
+#[derive(Debug, Clone, Default)]
+pub struct Roots {
+    pub soft: Trip,
+    pub hard: Trip,
+}
+
+/// Starts the watcher. `notice` prints one line to the user from the background thread, which ends
+/// when the returned guard is dropped.
+pub fn watch(roots: Roots, deadline: Option<Duration>, notice: fn(&str)) -> DropGuard {
+    let done = CancellationToken::new();
+    let guard = done.clone().drop_guard();
+    // The handlers are in place before the first line of a script runs: from here on no signal ends
+    // the process without cleanup. Without the thread the run works, only Ctrl-C keeps its default.
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+    else {
+        return guard;
+    };
+    let entered = runtime.enter();
+    let streams = signal(SignalKind::interrupt()).and_then(|int| {
+        let term = signal(SignalKind::terminate())?;
+        Ok((int, term))
+    });
+    drop(entered);
+    let Ok((int, term)) = streams else {
+        return guard;
+    };
+    let watcher = move || {
+        runtime.block_on(done.run_until_cancelled(async {
+            tokio::join!(
+                interrupts(&roots, int, term, notice),
+                run_deadline(&roots, deadline)
+            );
+        }));
+    };
+    let _ = thread::Builder::new()
+        .name("rpitr-signals".into())
+        .spawn(watcher);
+    guard
+}
+
+async fn interrupts(roots: &Roots, mut int: Signal, mut term: Signal, notice: fn(&str)) {
+    for stage in 1.. {
+        tokio::select! {
+            _ = int.recv() => {}
+            _ = term.recv() => {}
+        }
+        match stage {
+            1 => {
+                notice("interrupted: cleaning up (again to skip cleanup)");
+                roots.soft.cancel(Reason::Interrupted);
+            }
+            2 => {
+                notice("interrupted again: skipping cleanup (once more to exit at once)");
+                roots.soft.cancel(Reason::Interrupted);
+                roots.hard.cancel(Reason::Interrupted);
+            }
+            _ => std::process::exit(exit::INTERRUPTED),
+        }
+    }
+}
+
+async fn run_deadline(roots: &Roots, deadline: Option<Duration>) {
+    if let Some(after) = deadline {
+        tokio::time::sleep(after).await;
+        roots.soft.cancel(Reason::Deadline { after });
+    }
+}

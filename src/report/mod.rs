@@ -1,0 +1,5 @@
+//! What a run tells people: lines on the terminal, reports on disk.
+
+mod printer;
+
+pub use printer::{ColorChoice, Printer};

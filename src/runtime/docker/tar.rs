@@ -1,0 +1,53 @@
+//! Just enough of tar to take one file out of what the engine's archive API sends.
+
+/// The contents of the first regular file of an archive.
+pub(super) fn first_file(archive: &[u8]) -> Option<&[u8]> {
+    let mut at = 0;
+    loop {
+        let header = archive.get(at..at + 512)?;
+        if header.iter().all(|byte| *byte == 0) {
+            return None;
+        }
+        let size = size(&header[124..136])?;
+        let start = at + 512;
+        // "0" and NUL are regular files; extended headers and directories are passed over.
+        if matches!(header[156], b'0' | 0) {
+            return archive.get(start..start + size);
+        }
+        at = start + size.div_ceil(512) * 512;
+    }
+}
+
+/// Octal text, or for large files a binary number with the highest bit set.
+fn size(field: &[u8]) -> Option<usize> {
+    if field[0] & 0x80 != 0 {
+        let digits = field[4..].iter();
+        return usize::try_from(digits.fold(0u64, |sum, byte| (sum << 8) | u64::from(*byte))).ok();
+    }
+    let text = std::str::from_utf8(field).ok()?;
+    usize::from_str_radix(text.trim_matches(['\0', ' ']), 8).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(kind: u8, contents: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0; 512];
+        bytes[124..135].copy_from_slice(format!("{:011o}", contents.len()).as_bytes());
+        bytes[156] = kind;
+        bytes.extend(contents);
+        bytes.resize(bytes.len().div_ceil(512) * 512, 0);
+        bytes
+    }
+
+    #[test]
+    fn skips_extended_headers() {
+        let mut archive = entry(b'x', b"30 mtime=1\n");
+        archive.extend(entry(b'0', b"hello"));
+        archive.extend([0; 1024]);
+        assert_eq!(first_file(&archive), Some(&b"hello"[..]));
+        assert_eq!(first_file(&[0; 1024]), None);
+        assert_eq!(first_file(b"short"), None);
+    }
+}

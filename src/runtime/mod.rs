@@ -1,0 +1,41 @@
+//! Labs and their nodes: where they live on disk, the processes they are made of, and how they end.
+//!
+//! Everything here runs on a single-threaded tokio runtime. Nothing is created before the
+//! registry names it, so that whatever a crash leaves behind can be found and removed.
+
+mod background;
+mod docker;
+mod error;
+mod files;
+mod gc;
+mod helper;
+mod lab;
+mod local;
+mod marker;
+mod members;
+mod node;
+mod ports;
+mod process;
+mod registry;
+mod state;
+mod tool;
+mod user;
+
+pub use background::Background;
+pub use docker::{
+    DockerNode, Engine, Error as DockerError, Inspection, Limits, local_store, local_view,
+};
+pub use error::Error;
+pub use files::{Copied, CopyOptions, DirEntry, DiskSpace, Symlinks, TreeSize};
+pub use gc::{GcOptions, GcReport};
+pub use lab::{Destroyed, Lab, LabOptions, LocalRuntime, NodeSpec};
+pub use local::{
+    LocalNode, SOCKET_PATH_LIMIT, StartOptions, Started, Status, StopMode, Stopped, Until,
+};
+pub use members::NewNode;
+pub use node::{Endpoint, Node, NodePaths};
+pub use process::{Proc, ProcessId};
+pub use registry::{ContainerRecord, LabRecord, NodeRecord, Registry};
+pub use state::StateRoot;
+pub use tool::{ToolOptions, ToolOutput};
+pub use user::ServerUser;

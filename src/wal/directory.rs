@@ -1,0 +1,306 @@
+//! A directory of WAL files seen along one chain of timelines.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::page::{Expect, LONG_HEADER, PageHeader};
+use super::{Chain, Error, FileName, Lsn, PAGE_SIZE, SegmentSize, major_of_magic};
+
+/// What all WAL of one cluster and major version has in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    pub system_id: u64,
+    pub segment_size: SegmentSize,
+    /// The page magic, which stands for the major version.
+    pub magic: u16,
+}
+
+impl Identity {
+    /// The PostgreSQL major version.
+    pub fn major(&self) -> u16 {
+        major_of_magic(self.magic).unwrap_or(0)
+    }
+
+    /// Reads the first page header of a segment. `Ok(None)`: there is no valid header in it.
+    pub fn of_file(path: &Path) -> Result<Option<Identity>, Error> {
+        let mut bytes = [0u8; LONG_HEADER];
+        let file = File::open(path).map_err(|e| Error::io("open", path, e))?;
+        match file.read_exact_at(&mut bytes, 0) {
+            Ok(()) => Identity::of_header(&bytes, path),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(e) => Err(Error::io("read", path, e)),
+        }
+    }
+
+    /// What most of the segments in a directory say. Fails when none has a readable header.
+    pub fn of_directory(dir: &Path) -> Result<Identity, Error> {
+        let names = list_segments(dir)?;
+        let segments: Vec<_> = names
+            .iter()
+            .filter(|(name, _)| matches!(name, FileName::Segment { .. }))
+            .collect();
+        majority(dir, &segments)
+    }
+
+    fn of_header(bytes: &[u8], path: &Path) -> Result<Option<Identity>, Error> {
+        let Some(header) = PageHeader::parse(bytes) else {
+            return Ok(None);
+        };
+        let Some(long) = header.long else {
+            return Ok(None);
+        };
+        let Some(segment_size) = SegmentSize::new(u64::from(long.segment_size)) else {
+            return Ok(None);
+        };
+        if long.page_size as usize != PAGE_SIZE {
+            return Err(Error::PageSize {
+                path: path.to_path_buf(),
+                page_size: long.page_size,
+            });
+        }
+        if major_of_magic(header.magic).is_none() {
+            return Err(Error::UnknownMagic {
+                path: path.to_path_buf(),
+                magic: header.magic,
+            });
+        }
+        Ok(Some(Identity {
+            system_id: long.system_id,
+            segment_size,
+            magic: header.magic,
+        }))
+    }
+}
+
+/// How to look at a directory.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Which timeline to follow; the newest in the directory unless given.
+    pub timeline: Option<u32>,
+    /// Expect this cluster instead of the one most segments belong to.
+    pub identity: Option<Identity>,
+    /// The directory is a server's own `pg_wal`, where segments made in advance or kept for
+    /// reuse lie behind the end of WAL.
+    pub live: bool,
+    /// Also read `.partial` files where the whole segment does not exist. Archive recovery
+    /// never does.
+    pub partials: bool,
+}
+
+/// The file that serves one segment of the chain.
+#[derive(Debug, Clone)]
+pub struct SegmentFile {
+    pub path: PathBuf,
+    pub timeline: u32,
+    /// Beyond this position the file is a dead branch.
+    pub until: Option<Lsn>,
+    pub partial: bool,
+}
+
+/// The WAL of one cluster along one chain of timelines.
+#[derive(Debug, Clone)]
+pub struct Wal {
+    dir: PathBuf,
+    chain: Chain,
+    identity: Identity,
+    pub(super) files: BTreeMap<u64, SegmentFile>,
+    pub(super) live: bool,
+}
+
+/// The files of a directory that have a WAL name, sorted by name; temporary and other files are
+/// left out.
+pub fn list_segments(dir: &Path) -> Result<Vec<(FileName, PathBuf)>, Error> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(|e| Error::io("list", dir, e))? {
+        let entry = entry.map_err(|e| Error::io("list", dir, e))?;
+        if let Some(name) = entry.file_name().to_str().and_then(FileName::parse) {
+            found.push((name, entry.path()));
+        }
+    }
+    found.sort_by(|a, b| a.1.cmp(&b.1));
+    Ok(found)
+}
+
+impl Wal {
+    /// Opens a directory of plain segments: an archive or a `pg_wal`.
+    pub fn open(dir: &Path, options: &Options) -> Result<Wal, Error> {
+        let names = list_segments(dir)?;
+        let is_segment = |name: &FileName| match name {
+            FileName::Segment { .. } => true,
+            FileName::Partial { .. } => options.partials,
+            _ => false,
+        };
+        let segments: Vec<_> = names.iter().filter(|(n, _)| is_segment(n)).collect();
+        if segments.is_empty() {
+            return Err(Error::NoSegments {
+                dir: dir.to_path_buf(),
+            });
+        }
+        let newest = names.iter().map(|(n, _)| n.timeline()).max().unwrap_or(1);
+        let chain = Chain::load(dir, options.timeline.unwrap_or(newest))?;
+        let identity = match options.identity {
+            Some(identity) => identity,
+            None => majority(dir, &segments)?,
+        };
+        let mut files = BTreeMap::new();
+        let mut by_number: BTreeMap<u64, Vec<(u32, bool, &PathBuf)>> = BTreeMap::new();
+        for (name, path) in &segments {
+            if let Some(number) = name.number(identity.segment_size) {
+                let partial = matches!(name, FileName::Partial { .. });
+                by_number
+                    .entry(number)
+                    .or_default()
+                    .push((name.timeline(), partial, path));
+            }
+        }
+        for (number, mut candidates) in by_number {
+            candidates.sort_by_key(|(_, partial, _)| *partial);
+            let serving =
+                chain
+                    .serving(number, identity.segment_size)
+                    .find_map(|(timeline, until)| {
+                        let (_, partial, path) =
+                            candidates.iter().find(|(t, ..)| *t == timeline)?;
+                        Some(SegmentFile {
+                            path: (*path).clone(),
+                            timeline,
+                            until,
+                            partial: *partial,
+                        })
+                    });
+            if let Some(file) = serving {
+                files.insert(number, file);
+            }
+        }
+        Ok(Wal {
+            dir: dir.to_path_buf(),
+            chain,
+            identity,
+            files,
+            live: options.live,
+        })
+    }
+
+    /// Segments given by hand, whatever their paths: each number with its timeline and file.
+    pub fn of_files(
+        dir: &Path,
+        files: impl IntoIterator<Item = (u64, u32, PathBuf)>,
+        chain: Chain,
+        identity: Identity,
+    ) -> Wal {
+        let files = files
+            .into_iter()
+            .map(|(number, timeline, path)| {
+                let file = SegmentFile {
+                    path,
+                    timeline,
+                    until: None,
+                    partial: false,
+                };
+                (number, file)
+            })
+            .collect();
+        Wal {
+            dir: dir.to_path_buf(),
+            chain,
+            identity,
+            files,
+            live: false,
+        }
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    pub fn segment_size(&self) -> SegmentSize {
+        self.identity.segment_size
+    }
+
+    /// The segments on the chain, by number.
+    pub fn files(&self) -> impl Iterator<Item = (u64, &SegmentFile)> {
+        self.files.iter().map(|(number, file)| (*number, file))
+    }
+
+    /// The start of the first segment on the chain.
+    pub fn first(&self) -> Option<Lsn> {
+        let number = self.files.keys().next()?;
+        Some(self.segment_size().start(*number))
+    }
+
+    pub(super) fn expect(&self) -> Expect {
+        Expect {
+            magic: self.identity.magic,
+            system_id: self.identity.system_id,
+            segment_size: self.identity.segment_size.bytes(),
+        }
+    }
+
+    /// The name segment `number` should have on this chain.
+    pub(super) fn expected_name(&self, number: u64) -> String {
+        let size = self.segment_size();
+        let timeline = self
+            .chain
+            .serving(number, size)
+            .next()
+            .map_or(self.chain.target(), |(timeline, _)| timeline);
+        size.name(timeline, number)
+    }
+
+    /// The first segment after `number` that proves WAL existed there.
+    pub(super) fn later(&self, number: u64) -> Option<&SegmentFile> {
+        self.files
+            .range(number.saturating_add(1)..)
+            .find(|(number, file)| !self.live || self.begins_right(**number, file))
+            .map(|(_, file)| file)
+    }
+
+    /// Whether the first page of a file is the page its name promises; in a live `pg_wal` a file
+    /// made in advance is not.
+    fn begins_right(&self, number: u64, file: &SegmentFile) -> bool {
+        let mut bytes = [0u8; LONG_HEADER];
+        let read = File::open(&file.path).and_then(|f| f.read_exact_at(&mut bytes, 0));
+        read.is_ok()
+            && PageHeader::parse(&bytes).is_some_and(|header| {
+                header
+                    .check(self.segment_size().start(number), &self.expect())
+                    .is_ok()
+            })
+    }
+}
+
+/// The identity most of a sample of the segments share, so that one foreign or damaged file
+/// does not decide for all.
+fn majority(dir: &Path, segments: &[&(FileName, PathBuf)]) -> Result<Identity, Error> {
+    const SAMPLE: usize = 33;
+    let step = segments.len().div_ceil(SAMPLE).max(1);
+    let mut votes: Vec<(Identity, usize)> = Vec::new();
+    let mut problem = None;
+    for (_, path) in segments.iter().step_by(step) {
+        match Identity::of_file(path) {
+            Ok(Some(identity)) => match votes.iter_mut().find(|(i, _)| *i == identity) {
+                Some((_, count)) => *count += 1,
+                None => votes.push((identity, 1)),
+            },
+            Ok(None) => {}
+            Err(error) => problem = Some(error),
+        }
+    }
+    match votes.into_iter().max_by_key(|(_, count)| *count) {
+        Some((identity, _)) => Ok(identity),
+        None => Err(problem.unwrap_or_else(|| Error::NoReadableHeader {
+            dir: dir.to_path_buf(),
+        })),
+    }
+}

@@ -1,0 +1,155 @@
+--- Labs: PostgreSQL servers made for a drill, and removed after it.
+--
+-- `lab.postgres { ... }` creates a primary with WAL archiving, `lab.standby(primary)` a streaming
+-- standby with its own slot. Each is a node with one interface on every runtime; see `rpitr.lab.node`.
+-- What a lab creates is on record before it exists, so that `rpitr lab gc` finds it whatever
+-- happens to this process.
+
+local host, internal = ...
+local args = require "rpitr.core.args"
+local node = require "rpitr.lab.node"
+
+local lab = {}
+
+-- One lab a run, created when the first node is. It goes when the run ends, unless --keep says
+-- otherwise; servers die with it, so it is the last thing that is cleaned up.
+local current
+
+local function keep_lab()
+  return host.options.keep == "always" or (host.options.keep == "failed" and internal.failed)
+end
+
+local function this_lab()
+  if current then
+    return current
+  end
+  local handle = host.lab_create {
+    script = internal.script,
+    run = host.options.run_id,
+    runtime = host.options.runtime,
+    keep = host.options.keep == "always",
+  }
+  current = { handle = handle, info = host.lab_info(handle), nodes = {}, archives = 0 }
+  table.insert(internal.at_exit, 1, function(ok)
+    internal.failed = internal.failed or not ok
+    local made = current
+    current = nil
+    if keep_lab() then
+      host.lab_keep(made.handle)
+      host.print(
+        ("lab %s is kept: rpitr lab ls shows it, rpitr lab rm %s removes it"):format(made.info.id, made.info.id)
+      )
+    elseif host.scope_tripped() then
+      -- The second Ctrl-C: whoever pressed it wants the prompt back.
+      host.notice(("lab %s is left behind, its servers too: rpitr lab gc removes them"):format(made.info.id))
+    else
+      host.lab_destroy(made.handle)
+    end
+  end)
+  return current
+end
+
+--- { id, folder } of this run's lab.
+function lab.info()
+  return this_lab().info
+end
+
+local function add_node(name, role, options)
+  local here = this_lab()
+  if here.nodes[name] then
+    internal.raise({ kind = "arg", message = ("the lab already has a node named %q"):format(name) }, 3)
+  end
+  local made = node.attach(
+    host.node_create(here.handle, {
+      name = name,
+      role = role,
+      version = options.version,
+      listen = role ~= "sandbox",
+    }),
+    here,
+    role
+  )
+  here.nodes[name] = made
+  return made
+end
+
+-- Settings of a lab server. fsync is off unless `durable`: a lab survives every fault short of the
+-- machine losing power, and set-up is several times quicker.
+local function base_settings(options)
+  local settings = {
+    fsync = options.durable and "on" or "off",
+    wal_level = "replica",
+    max_wal_senders = 10,
+    max_replication_slots = 10,
+    -- A checkpoint takes the slot of a base backup that is just starting for one left behind and kills
+    -- its WAL stream, unless WAL is kept anyway: two backups at once do that to each other.
+    wal_keep_size = "64MB",
+    hot_standby = "on",
+    password_encryption = "scram-sha-256",
+    log_line_prefix = "%m [%p] ",
+    timezone = "UTC",
+    log_timezone = "UTC",
+    shared_buffers = "32MB",
+  }
+  for name, value in pairs(options.conf or {}) do
+    settings[name] = value
+  end
+  return settings
+end
+
+--- Creates and starts a primary: data checksums, SCRAM, loopback only, WAL archived by
+-- `rpitr archive-push` into the lab's own archive.
+-- @param options { name = "primary", version = integer?, wal_segment_size = "16MB", conf = table?,
+--   archive = true, durable = false }
+-- @return node
+-- @usage local pg <close> = lab.postgres { name = "primary" }
+function lab.postgres(options)
+  local opts = args.options("lab.postgres", options, {
+    name = { "string", "primary" },
+    version = "integer?",
+    wal_segment_size = { "size", 16 * 1024 ^ 2 },
+    conf = "table?",
+    archive = { "boolean", true },
+    durable = { "boolean", false },
+  })
+  local primary = add_node(opts.name, "primary", opts)
+  primary:initdb { wal_segment_size = math.floor(opts.wal_segment_size), durable = opts.durable }
+  primary:write_conf(base_settings(opts))
+  if opts.archive then
+    primary:archive_into(primary:new_archive())
+  end
+  primary:start()
+  return primary
+end
+
+--- Creates a streaming standby of `primary` with pg_basebackup and a replication slot.
+-- @param primary node
+-- @param options { name = "standby", sync = false, conf = table? }  `sync`: the primary waits for it
+-- @return node
+function lab.standby(primary, options)
+  local opts = args.options("lab.standby", options, {
+    name = { "string", "standby" },
+    sync = { "boolean", false },
+    conf = "table?",
+  })
+  local standby = add_node(opts.name, "standby", { version = primary.major })
+  standby:follow(primary, { conf = opts.conf })
+  if opts.sync then
+    primary:configure { synchronous_standby_names = ("'FIRST 1 (%q)'"):format(opts.name):gsub("'", "") }
+    primary:wait_streaming(standby, { sync = true })
+  end
+  return standby
+end
+
+--- Adds a node without data: a restore fills it. Sandboxes listen on a private socket only.
+function lab.sandbox(options)
+  local opts = args.options("lab.sandbox", options, { name = { "string", "sandbox" }, version = "integer?" })
+  return add_node(opts.name, "sandbox", opts)
+end
+
+--- The lab's nodes by name.
+function lab.nodes()
+  return this_lab().nodes
+end
+
+return lab

@@ -1,0 +1,328 @@
+--- Nodes: one PostgreSQL server of a lab, with the same interface on every runtime.
+
+local host, internal = ...
+local args = require "rpitr.core.args"
+local sql = require "rpitr.sql"
+local stopwatch = require "rpitr.core.stopwatch"
+local timer = require "rpitr.timer"
+
+local node = {}
+
+local Node = { __name = "rpitr.Node" }
+Node.__index = Node
+
+-- The superuser of lab servers. Its password is made for the lab and lives in the lab's pass file.
+local SUPERUSER = "postgres"
+
+--- Wraps a host node. Labs call this.
+function node.attach(handle, lab, role)
+  local info = host.node_info(handle)
+  return setmetatable({
+    handle = handle,
+    lab = lab,
+    name = info.name,
+    role = role,
+    major = info.major,
+    data = info.data,
+    info = info,
+    log_read = 0,
+  }, Node)
+end
+
+function Node:__tostring()
+  return ("node %s (%s, PostgreSQL %d)"):format(self.name, self.role, self.major)
+end
+
+-- Programs -----------------------------------------------------------------------------------------
+
+--- Runs a program as the server's user, PostgreSQL's own by bare name. Raises an error of kind
+-- "postgres" with its output when it fails.
+-- @param command { program, argument..., stdin = string?, env = table?, timeout = duration?, check = true }
+-- @return { code, stdout, stderr, seconds }
+function Node:exec(command)
+  local options, arguments = {}, {}
+  for key, value in pairs(command) do
+    if math.type(key) == "integer" then
+      arguments[key] = tostring(value)
+    else
+      options[key] = value
+    end
+  end
+  local opts = args.options("node:exec", options, {
+    stdin = "string?",
+    env = "table?",
+    timeout = { "duration", 600 },
+    check = { "boolean", true },
+  })
+  local program = table.remove(arguments, 1)
+  local result = host.node_run(self.handle, {
+    program = program,
+    arguments = arguments,
+    stdin = opts.stdin,
+    env = opts.env,
+    timeout = opts.timeout,
+  })
+  stopwatch.add(program, result.seconds)
+  if opts.check and result.code ~= 0 then
+    local full = result.stderr:find("No space left on device", 1, true)
+    internal.raise({
+      kind = full and "environment" or "postgres",
+      code = full and "disk_full" or program,
+      message = ("%s failed on %s (exit status %s)"):format(program, self.name, tostring(result.code)),
+      detail = (result.stderr ~= "" and result.stderr or result.stdout):gsub("%s+$", ""),
+      hint = full and "free space on that disk, or point RPITR_STATE at another one" or nil,
+    }, 2)
+  end
+  return result
+end
+
+--- Creates the data directory: data checksums, SCRAM for every connection.
+function Node:initdb(options)
+  local opts = args.options("node:initdb", options, { wal_segment_size = "integer?", durable = { "boolean", false } })
+  local command = {
+    "initdb",
+    "--pgdata=" .. self.data,
+    "--username=" .. SUPERUSER,
+    "--pwfile=" .. host.lab_password_file(self.lab.handle),
+    "--auth=scram-sha-256",
+    "--data-checksums",
+    "--encoding=UTF8",
+    "--no-locale",
+  }
+  if opts.wal_segment_size then
+    command[#command + 1] = ("--wal-segsize=%d"):format(opts.wal_segment_size // 1024 ^ 2)
+  end
+  if not opts.durable then
+    command[#command + 1] = "--no-sync"
+  end
+  self:exec(command)
+end
+
+-- Configuration --------------------------------------------------------------------------------------
+
+--- Sets server parameters for the next start. They live in a file of their own, included last.
+-- @param settings { name = value }  numbers and booleans are written as PostgreSQL reads them
+function Node:write_conf(settings)
+  self.settings = self.settings or {}
+  for name, value in pairs(settings) do
+    self.settings[name] = value
+  end
+  local written = {}
+  for name, value in pairs(self.settings) do
+    written[name] = type(value) == "boolean" and (value and "on" or "off") or tostring(value)
+  end
+  host.node_write_conf(self.handle, written)
+end
+
+--- Sets parameters of a running server that a reload applies, and waits until they hold.
+function Node:configure(settings)
+  self:write_conf(settings)
+  host.node_reload(self.handle)
+  for name, value in pairs(settings) do
+    timer.eventually(function()
+      local shown = self:setting(name)
+      return shown == tostring(value) or shown == tostring(value):gsub('^"(.*)"$', "%1")
+    end, { timeout = "10s", describe = ("%s = %s on %s"):format(name, tostring(value), self.name) })
+  end
+end
+
+--- The value of a server parameter, as SHOW prints it.
+function Node:setting(name)
+  return self:admin():value("SELECT current_setting($1)", name)
+end
+
+-- Life -----------------------------------------------------------------------------------------------
+
+--- Starts the server and waits until it accepts connections. When it does not come up, raises an
+-- error of kind "postgres" with the FATAL line of its log.
+-- @param options { timeout = "60s", wait = "accepting" | "ready" | "exited" }  `ready`: open for
+--   writing; `exited`: a recovery that shuts down at its target
+function Node:start(options)
+  local opts = args.options("node:start", options, {
+    timeout = { "duration", 60 },
+    wait = { "string", "accepting" },
+  })
+  args.choice("node:start", "option wait", opts.wait, { "accepting", "ready", "exited" })
+  self.status_at_start, self.log_offset = stopwatch.run("postgres start", host.node_start, self.handle, {
+    timeout = opts.timeout,
+    ["until"] = opts.wait,
+    private = self.role == "sandbox",
+  })
+  return self
+end
+
+--- Stops the server.
+-- @param mode "smart" | "fast" | "immediate"  as pg_ctl's; default fast
+function Node:stop(mode, options)
+  mode = args.choice("node:stop", "mode", mode or "fast", { "smart", "fast", "immediate" })
+  local opts = args.options("node:stop", options, { timeout = { "duration", 60 } })
+  self:forget_admin()
+  stopwatch.run("postgres stop", host.node_stop, self.handle, mode, opts.timeout)
+end
+
+--- Stops and starts.
+function Node:restart(mode)
+  self:stop(mode)
+  return self:start()
+end
+
+--- SIGKILL to the server and all its processes, as a crash would.
+function Node:kill()
+  self:forget_admin()
+  host.node_kill(self.handle)
+end
+
+--- Freezes every process of the server (SIGSTOP): to the others it looks unreachable.
+function Node:pause()
+  host.node_pause(self.handle)
+end
+
+--- Lets a paused server go on.
+function Node:resume()
+  host.node_resume(self.handle)
+end
+
+--- Pulls the node's network cable: nobody reaches it, connections hang. Containers only.
+function Node:isolate()
+  host.node_isolate(self.handle)
+end
+
+--- Plugs it in again: same names, same port.
+function Node:rejoin()
+  host.node_rejoin(self.handle)
+end
+
+--- Limits the node's memory (with swap), processors or number of processes. Containers only.
+-- @param limits { memory = size?, cpus = number?, pids = integer? }
+function Node:limit(limits)
+  local opts = args.options("node:limit", limits, { memory = "size?", cpus = "number?", pids = "integer?" })
+  opts.memory = opts.memory and math.floor(opts.memory)
+  host.node_limit(self.handle, opts)
+end
+
+--- "absent", "stopped", "starting", "running", "standby", "paused" or "crashed".
+function Node:status()
+  return host.node_status(self.handle)
+end
+
+--- Ends recovery; waits until the server accepts writes.
+function Node:promote(options)
+  local opts = args.options("node:promote", options, { timeout = { "duration", 60 } })
+  stopwatch.run("promote", function()
+    self:admin():exec "SELECT pg_promote(false)"
+    self:wait_writable(opts)
+  end)
+end
+
+--- Waits until the server has left recovery.
+function Node:wait_writable(options)
+  local opts = args.options("node:wait_writable", options, { timeout = { "duration", 60 } })
+  timer.eventually(function()
+    if host.node_status(self.handle) == "crashed" then
+      internal.raise({ kind = "postgres", code = "fatal", message = self.name .. " died", detail = self:why_died() }, 2)
+    end
+    return self:admin():value "SELECT NOT pg_is_in_recovery()"
+  end, { timeout = opts.timeout, every = 0.005, describe = "the end of recovery on " .. self.name })
+end
+
+--- The log lines that say why the server is not running.
+function Node:why_died()
+  return host.node_why_died(self.handle)
+end
+
+--- Removes the node's data directory, which the lab made.
+function Node:wipe()
+  self:forget_admin()
+  host.node_remove_tree(self.handle, self.data)
+end
+
+-- Leaving a block stops the server; the lab removes its files when the run ends.
+function Node:__close()
+  self:forget_admin()
+  local status = self:status()
+  if status ~= "absent" and status ~= "stopped" and status ~= "crashed" then
+    host.node_stop(self.handle, "immediate", 30)
+  end
+end
+
+-- SQL ------------------------------------------------------------------------------------------------
+
+--- Where the server listens, as the script sees it: { host, port, user, dbname }.
+function Node:endpoint()
+  local info = host.node_info(self.handle)
+  return { host = info.host, port = info.port, user = SUPERUSER, dbname = "postgres" }
+end
+
+--- Opens a connection as the lab's superuser.
+-- @param options table?  anything `sql.connect` takes; default database postgres
+-- @usage local db <close> = pg:connect { dbname = "shop" }
+function Node:connect(options)
+  local settings = self:endpoint()
+  settings.passfile = host.lab_passfile(self.lab.handle)
+  settings.application_name = "rpitr"
+  for key, value in pairs(options or {}) do
+    settings[key] = value
+  end
+  return sql.connect(settings)
+end
+
+-- One connection a node is kept for questions about the server itself.
+function Node:admin()
+  if self.connection and self.connection:is_closed() then
+    self.connection = nil
+  end
+  if not self.connection then
+    self.connection = self:connect { application_name = "rpitr admin" }
+  end
+  return self.connection
+end
+
+function Node:forget_admin()
+  local connection = self.connection
+  self.connection = nil
+  if connection then
+    pcall(connection.close, connection)
+  end
+end
+
+--- Rows of a query on the node's postgres database.
+function Node:query(statement, ...)
+  return self:admin():query(statement, ...)
+end
+
+--- The first column of the first row.
+function Node:value(statement, ...)
+  return self:admin():value(statement, ...)
+end
+
+--- Creates a database, unless it exists.
+function Node:create_database(name)
+  local db = self:admin()
+  if not db:value("SELECT true FROM pg_database WHERE datname = $1", name) then
+    db:exec("CREATE DATABASE " .. sql.identifier(name))
+  end
+end
+
+-- Logs -------------------------------------------------------------------------------------------------
+
+--- The server's log.
+-- @param options { grep = string? }  keep only lines that contain this text
+function Node:logs(options)
+  local opts = args.options("node:logs", options, { grep = "string?" })
+  local text = host.node_log(self.handle)
+  if not opts.grep then
+    return text
+  end
+  local lines = {}
+  for line in text:gmatch "[^\n]+" do
+    if line:find(opts.grep, 1, true) then
+      lines[#lines + 1] = line
+    end
+  end
+  return table.concat(lines, "\n")
+end
+
+require "rpitr.lab.wal"(Node)
+require "rpitr.lab.replication"(Node)
+
+return node

@@ -1,0 +1,66 @@
+--- What nodes do with their WAL: positions, archiving.
+
+local host = ...
+local args = require "rpitr.core.args"
+local stopwatch = require "rpitr.core.stopwatch"
+local timer = require "rpitr.timer"
+
+-- The control file learns of a new timeline only with the checkpoint after a promotion; the name of
+-- the segment that is being written knows it at once.
+local TIMELINE = [[
+SELECT CASE WHEN pg_is_in_recovery()
+  THEN (SELECT greatest(c.timeline_id, r.min_recovery_end_timeline) FROM pg_control_checkpoint() c, pg_control_recovery() r)
+  ELSE ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int END]]
+
+return function(Node)
+  --- Archives WAL into `folder` with `rpitr archive-push`.
+  function Node:archive_into(folder)
+    self.archive = folder
+    self:write_conf {
+      archive_mode = "on",
+      archive_command = host.archive_push_command(self.lab.handle, folder),
+    }
+  end
+
+  --- A new, empty WAL archive folder in the lab. Every server that starts a new life gets its own:
+  -- nothing ever archives into the archive it was restored from.
+  function Node:new_archive()
+    self.lab.archives = self.lab.archives + 1
+    local path = ("%s/archive/%d-%s"):format(self.lab.info.folder, self.lab.archives, self.name)
+    host.lab_mkdir(self.lab.handle, path)
+    return path
+  end
+
+  --- The current WAL insert position, or the replay position of a server in recovery.
+  function Node:lsn()
+    return self:value [[SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
+                                    ELSE pg_current_wal_insert_lsn() END]]
+  end
+
+  --- The timeline the server writes or replays.
+  function Node:timeline()
+    return self:value(TIMELINE)
+  end
+
+  --- Ends the current WAL segment and waits until everything up to now is in the archive.
+  function Node:flush_archive(options)
+    local opts = args.options("node:flush_archive", options, { timeout = { "duration", 60 } })
+    -- At the start of a segment there is nothing to switch, and since 17 the position names the segment that begins there.
+    local before = self.major >= 14 and " - 1" or ""
+    local name = self:value(("SELECT pg_walfile_name(pg_switch_wal()%s)"):format(before))
+    self:wait_archived(name, opts)
+    return name
+  end
+
+  --- Waits until the archiver has pushed the segment `name`.
+  function Node:wait_archived(name, options)
+    local opts = args.options("node:wait_archived", options, { timeout = { "duration", 60 } })
+    stopwatch.run("archive", timer.eventually, function()
+      return host.archive_has(self.archive, name)
+    end, {
+      timeout = opts.timeout,
+      every = 0.003,
+      describe = ("WAL segment %s in the archive of %s"):format(name, self.name),
+    })
+  end
+end

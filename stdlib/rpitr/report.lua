@@ -1,0 +1,316 @@
+--- What a drill reports: lines while it runs, a verdict at the end, `report.json` with `--report`.
+
+local host, internal = ...
+local json = require "rpitr.json"
+local stopwatch = require "rpitr.core.stopwatch"
+
+local report = {}
+
+local SCHEMA = 1
+
+local Report = {}
+Report.__index = Report
+
+local function paint(code, text)
+  return host.color() and ("\27[%sm%s\27[0m"):format(code, text) or text
+end
+
+--- Seconds as people read them.
+function report.seconds(value)
+  if value < 1 then
+    return ("%d ms"):format(math.floor(value * 1000 + 0.5))
+  end
+  return value < 100 and ("%.2f s"):format(value) or ("%d min %02d s"):format(value // 60, value % 60)
+end
+
+--- Bytes as people read them.
+function report.bytes(value)
+  local units = { "B", "kB", "MB", "GB", "TB" }
+  local i = 1
+  while value >= 1024 and i < #units do
+    value, i = value / 1024, i + 1
+  end
+  return (i == 1 and "%d %s" or "%.1f %s"):format(i == 1 and math.floor(value) or value, units[i])
+end
+
+function report.new(drill, values)
+  local self = setmetatable({
+    started_at = host.now(),
+    depth = 0,
+    data = {
+      schema = SCHEMA,
+      drill = drill.name,
+      summary = drill.summary,
+      script = internal.script,
+      run = host.options.run_id,
+      seed = host.options.seed,
+      runtime = host.options.runtime,
+      started = tostring(host.time_now()),
+      arguments = values,
+      steps = json.array {},
+      narration = json.array {},
+      metrics = {},
+      checks = json.array {},
+      tables = json.array {},
+      expectations = json.array {},
+    },
+  }, Report)
+  host.narrate(paint("1", drill.name) .. ": " .. drill.summary)
+  host.narrate(
+    paint("2", ("run %s, seed %d, runtime %s"):format(host.options.run_id, host.options.seed, host.options.runtime))
+  )
+  return self
+end
+
+function Report:begin_step(name)
+  local step = { name = name, started = host.now() - self.started_at, depth = self.depth }
+  self.data.steps[#self.data.steps + 1] = step
+  self.depth = self.depth + 1
+  if self.depth == 1 then
+    host.narrate("\n" .. paint("1;36", "» ") .. paint("1", name))
+  end
+  host.progress(name)
+  return step
+end
+
+function Report:end_step(step, ok, e)
+  self.depth = self.depth - 1
+  step.seconds = host.now() - self.started_at - step.started
+  step.ok = ok
+  if not ok then
+    step.error = e.kind .. ": " .. e.message
+  end
+  host.progress(nil)
+  local mark = ok and paint("32", "✓") or paint("31", "✗")
+  host.narrate(("  %s %s  %s"):format(mark, step.name, paint("2", report.seconds(step.seconds))))
+end
+
+function Report:say(text)
+  for line in (text .. "\n"):gmatch "(.-)\n" do
+    host.narrate("    " .. line)
+  end
+  local steps = self.data.steps
+  self.data.narration[#self.data.narration + 1] = { step = steps[#steps] and steps[#steps].name, text = text }
+end
+
+function Report:metric(name, value)
+  local known = self.data.metrics[name]
+  if known == nil then
+    self.data.metrics[name] = { value = value, values = { value } }
+  else
+    known.value = value
+    known.values[#known.values + 1] = value
+  end
+end
+
+function Report:check(name, held, detail)
+  self.data.checks[#self.data.checks + 1] = { name = name, ok = held, detail = not held and detail or nil }
+  local mark = held and paint("32", "✓") or paint("31", "✗")
+  host.narrate(("    %s %s%s"):format(mark, name, not held and detail and (": " .. detail) or ""))
+end
+
+function Report:passing()
+  for _, check in ipairs(self.data.checks) do
+    if not check.ok then
+      return false
+    end
+  end
+  return true
+end
+
+local function width_of(text)
+  return utf8.len(text) or #text
+end
+
+function Report:table(title, columns, rows)
+  self.data.tables[#self.data.tables + 1] = { title = title, columns = columns, rows = rows }
+  local widths = {}
+  for c, column in ipairs(columns) do
+    widths[c] = width_of(column)
+    for _, row in ipairs(rows) do
+      widths[c] = math.max(widths[c], width_of(tostring(row[c])))
+    end
+  end
+  local function line(cells)
+    local parts = {}
+    for c in ipairs(columns) do
+      local text = tostring(cells[c] == nil and "" or cells[c])
+      parts[c] = text .. (" "):rep(widths[c] - width_of(text))
+    end
+    return "      " .. table.concat(parts, "  "):gsub("%s+$", "")
+  end
+  host.narrate("    " .. title)
+  host.narrate(paint("2", line(columns)))
+  for i, row in ipairs(rows) do
+    if i > 10 then
+      host.narrate(("      ... and %d more (all of them in the report)"):format(#rows - 10))
+      break
+    end
+    host.narrate(line(row))
+  end
+end
+
+-- Verdict ------------------------------------------------------------------------------------------
+
+local aggregates = {}
+
+function aggregates.count(values)
+  return #values
+end
+
+function aggregates.sum(values)
+  local sum = 0
+  for _, value in ipairs(values) do
+    sum = sum + value
+  end
+  return sum
+end
+
+function aggregates.max(values)
+  return math.max(table.unpack(values))
+end
+
+function aggregates.min(values)
+  return math.min(table.unpack(values))
+end
+
+local function percentile(values, share)
+  local sorted = table.move(values, 1, #values, 1, {})
+  table.sort(sorted)
+  return sorted[math.max(1, math.ceil(share * #sorted))]
+end
+
+local compare = {
+  ["<"] = function(a, b)
+    return a < b
+  end,
+  ["<="] = function(a, b)
+    return a <= b
+  end,
+  [">"] = function(a, b)
+    return a > b
+  end,
+  [">="] = function(a, b)
+    return a >= b
+  end,
+  ["=="] = function(a, b)
+    return a == b
+  end,
+  ["~="] = function(a, b)
+    return a ~= b
+  end,
+}
+
+-- The metric an expectation asks for; nil when it was never recorded.
+local function metric_value(metrics, expectation)
+  local metric = metrics[expectation.metric]
+  if not metric or type(metric.value) ~= "number" then
+    return nil
+  end
+  if expectation.aggregate == "" then
+    return metric.value
+  end
+  local share = expectation.aggregate:match "^p(%d+)$"
+  if share then
+    return percentile(metric.values, tonumber(share) / 100)
+  end
+  local aggregate = aggregates[expectation.aggregate]
+  return aggregate and aggregate(metric.values)
+end
+
+local function judge(data, expectations)
+  local met = true
+  for _, expectation in ipairs(expectations) do
+    local value = metric_value(data.metrics, expectation)
+    local test = compare[expectation.operator]
+    local ok = value ~= nil and test ~= nil and test(value, expectation.limit)
+    met = met and ok
+    data.expectations[#data.expectations + 1] = { text = expectation.text, value = value, ok = ok }
+  end
+  for _, check in ipairs(data.checks) do
+    met = met and check.ok
+  end
+  return met
+end
+
+local ENDINGS = {
+  interrupted = "interrupted",
+  timeout = "timeout",
+}
+
+function Report:show_verdict()
+  local data = self.data
+  local total = report.seconds(data.seconds)
+  if data.verdict == "pass" then
+    host.print("\n" .. paint("1;32", "PROVED") .. ("  %s in %s"):format(data.drill, total))
+  else
+    local word = ({ fail = "NOT PROVED", error = "FAILED", interrupted = "INTERRUPTED", timeout = "TIMED OUT" })[data.verdict]
+    host.print("\n" .. paint("1;31", word) .. ("  %s after %s"):format(data.drill, total))
+  end
+  for _, expectation in ipairs(data.expectations) do
+    local value = expectation.value
+    local shown = value == nil and "not measured"
+      or (math.type(value) == "integer" and tostring(value) or ("%.3g"):format(value))
+    local line = ("  %s %-28s %s"):format(
+      expectation.ok and paint("32", "✓") or paint("31", "✗"),
+      expectation.text,
+      paint("2", "measured " .. shown)
+    )
+    if expectation.ok then
+      host.narrate(line)
+    else
+      host.print(line)
+    end
+  end
+  for _, check in ipairs(data.checks) do
+    if not check.ok then
+      host.print(("  %s %s%s"):format(paint("31", "✗"), check.name, check.detail and (": " .. check.detail) or ""))
+    end
+  end
+end
+
+--- Closes the report: compares expectations, prints the verdict. Returns it.
+function Report:finish(expectations, e)
+  local data = self.data
+  data.seconds = host.now() - self.started_at
+  -- How much of the time PostgreSQL itself was at work; the rest is the drill's own.
+  data.postgres = { seconds = stopwatch.busy(), programs = json.array(stopwatch.list()) }
+  local met = judge(data, expectations)
+  if e then
+    data.verdict = ENDINGS[e.kind] or "error"
+    data.error = {
+      kind = e.kind,
+      code = e.code,
+      message = e.message,
+      detail = e.detail,
+      hint = e.hint,
+      step = e.step,
+      where = e.where,
+    }
+    -- Expectations of a run that broke off say nothing; the error does.
+    data.expectations = json.array {}
+  else
+    data.verdict = met and "pass" or "fail"
+  end
+  self:show_verdict()
+  return data.verdict
+end
+
+--- Writes report.json into the folder given with `--report`.
+function Report:write(cleanup_failures)
+  local folder = host.options.report
+  if not folder then
+    return
+  end
+  local data = self.data
+  data.finished = tostring(host.time_now())
+  data.cleanup_failures = json.array {}
+  for i, e in ipairs(cleanup_failures) do
+    data.cleanup_failures[i] = tostring(e)
+  end
+  host.fs_mkdir(folder)
+  host.fs_write(folder .. "/report.json", host.json_encode(data, true) .. "\n")
+  host.narrate(paint("2", "report: " .. folder .. "/report.json"))
+end
+
+return report

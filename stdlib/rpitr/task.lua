@@ -1,0 +1,223 @@
+--- Tasks: run functions side by side, wait for them, bound their time.
+--
+-- A task ends with the one that started it: children still running are cancelled, and the failure
+-- of a child that nobody joined fails its parent. Cancellation is cooperative: the next wait (or the
+-- next few thousand instructions) raises an error of kind "cancelled", the task unwinds, and its
+-- `<close>` and `defer` handlers may still wait.
+
+local host, internal = ...
+local args = require "rpitr.core.args"
+
+local task = {}
+
+local Task = { __name = "rpitr.Task" }
+Task.__index = Task
+
+local function start(options, fn, ...)
+  return setmetatable(internal.spawn(options, fn, ...), Task)
+end
+
+--- Starts `fn(...)` and returns at once.
+-- @return Task with :join(), :cancel(), :done()
+-- @usage local t = task.spawn(function() return 6 * 7 end); assert(t:join() == 42)
+function task.spawn(fn, ...)
+  args.check("task.spawn", "fn", fn, "function")
+  return start({}, fn, ...)
+end
+
+local wait = internal.wait_for
+
+--- Waits for the task. Returns its results or raises its error.
+function Task:join()
+  if self.id == host.task_current() then
+    internal.raise { kind = "state", message = "a task cannot join itself" }
+  end
+  wait(self)
+  -- Only now: a join that was cut short must not hide a failure that comes later.
+  self.joined = true
+  if self.ok then
+    return table.unpack(self.results, 1, self.results.n)
+  end
+  internal.rethrow(self.error)
+end
+
+--- Asks the task to stop; it unwinds at its next wait. Does not wait for it.
+function Task:cancel()
+  if not self.finished then
+    self.joined = true
+    host.task_cancel(self.id)
+  end
+end
+
+--- Whether the task has ended.
+function Task:done()
+  return self.finished == true
+end
+
+-- Leaving a block closes the task: cancelled, then waited for.
+function Task:__close()
+  self:cancel()
+  wait(self)
+end
+
+local Group = {}
+Group.__index = Group
+
+--- Starts a task in the group; tasks of the group may do so too.
+function Group:spawn(fn, ...)
+  args.check("group:spawn", "fn", fn, "function")
+  if self.closed then
+    internal.raise { kind = "state", message = "group:spawn: the group has ended" }
+  end
+  self.live = self.live + 1
+  local t = start(self.options, fn, ...)
+  t.joined = true
+  return t
+end
+
+local function wait_all(group)
+  while group.live > 0 do
+    host.event_wait(group.event)
+  end
+end
+
+-- Runs `body(group)` and `finish(group)` in a scope of their own; returns when all the group's tasks
+-- have ended. The first failure, of a task or of the body, cancels the others; where `one_wins`, only
+-- the first task to end counts.
+local function run_group(body, finish, one_wins)
+  local group = setmetatable({ live = 0, event = host.event_new(), scope = host.scope_enter() }, Group)
+  local function on_finish(t)
+    group.live = group.live - 1
+    group.first = group.first or t
+    if not t.ok and not group.failure and (t == group.first or not one_wins) then
+      group.failure = t.error
+      host.scope_cancel(group.scope)
+    end
+    if group.live == 0 or group.first == t then
+      host.event_notify(group.event)
+    end
+  end
+  group.options = { parent = internal.current_task(), scope = group.scope, on_finish = on_finish }
+  local outcome = table.pack(xpcall(body, internal.as_error, group))
+  if outcome[1] then
+    local ok, e = xpcall(finish, internal.as_error, group)
+    if not ok then
+      outcome = table.pack(false, e)
+    end
+  end
+  group.closed = true
+  if not outcome[1] then
+    host.scope_cancel(group.scope)
+  end
+  -- Shielded: what cancelled the group must not cut the wait for its unwinding tasks short.
+  local shield = host.scope_shield(math.huge)
+  wait_all(group)
+  host.scope_leave(shield)
+  host.scope_leave(group.scope)
+  local failure = group.failure
+  if failure and failure.kind ~= "cancelled" then
+    internal.rethrow(failure)
+  end
+  if not outcome[1] then
+    internal.rethrow(outcome[2])
+  end
+  return table.unpack(outcome, 2, outcome.n)
+end
+
+--- Runs `body(g)`, then waits for every `g:spawn(...)`. The first error cancels the rest.
+-- @usage task.group(function(g) g:spawn(print, "a"); g:spawn(print, "b") end)
+function task.group(body)
+  args.check("task.group", "body", body, "function")
+  return run_group(body, wait_all)
+end
+
+local function check_each(name, list)
+  args.check(name, "functions", list, "table")
+  for i, fn in ipairs(list) do
+    args.check(name, "function " .. i, fn, "function")
+  end
+end
+
+--- Runs all functions side by side and returns their first results in order.
+-- @usage local a, b = table.unpack(task.all { fa, fb })
+function task.all(list)
+  check_each("task.all", list)
+  local tasks = {}
+  run_group(function(group)
+    for i, fn in ipairs(list) do
+      tasks[i] = group:spawn(fn)
+    end
+  end, wait_all)
+  local results = {}
+  for i, t in ipairs(tasks) do
+    results[i] = t.results[1]
+  end
+  return results
+end
+
+--- Runs all functions side by side; the first to end wins, be it with an error, and the others are
+-- cancelled.
+-- @return the winner's results
+function task.race(list)
+  check_each("task.race", list)
+  if not list[1] then
+    internal.raise { kind = "arg", message = "task.race: there is no function to run" }
+  end
+  local winner
+  run_group(function(group)
+    for _, fn in ipairs(list) do
+      group:spawn(fn)
+    end
+  end, function(group)
+    while not group.first do
+      host.event_wait(group.event)
+    end
+    winner = group.first
+    host.scope_cancel(group.scope)
+  end, true)
+  return table.unpack(winner.results, 1, winner.results.n)
+end
+
+--- Runs `fn(...)`; raises an error of kind "timeout" when it takes longer than `limit`.
+-- Waits started inside, tasks included, end with the limit.
+-- @param limit duration
+-- @usage local rows = task.with_timeout("5s", db.query, db, "SELECT pg_sleep(1)")
+function task.with_timeout(limit, fn, ...)
+  local seconds = args.check("task.with_timeout", "limit", limit, "duration")
+  args.check("task.with_timeout", "fn", fn, "function")
+  local scope = host.scope_enter(seconds)
+  local outcome = table.pack(xpcall(fn, internal.as_error, ...))
+  local own = host.scope_code(scope)
+  host.scope_leave(scope)
+  if outcome[1] then
+    return table.unpack(outcome, 2, outcome.n)
+  end
+  local e = outcome[2]
+  if e.kind == "timeout" and e.code == own then
+    e.code = nil
+    -- Children that ended for the same reason have nothing to add.
+    local running = internal.current_task()
+    running.expired = running.expired or {}
+    running.expired[own] = true
+  end
+  internal.rethrow(e)
+end
+
+--- Runs `fn(...)` out of reach of cancellation, timeouts around it and the first Ctrl-C.
+function task.shield(fn, ...)
+  args.check("task.shield", "fn", fn, "function")
+  local scope = host.scope_shield(math.huge)
+  local outcome = table.pack(xpcall(fn, internal.as_error, ...))
+  host.scope_leave(scope)
+  if outcome[1] then
+    return table.unpack(outcome, 2, outcome.n)
+  end
+  internal.rethrow(outcome[2])
+end
+
+--- How many tasks are alive, the main one not counted.
+function task.count()
+  return host.task_count()
+end
+
+return task

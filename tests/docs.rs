@@ -1,0 +1,80 @@
+//! Every Lua example in README and docs runs as it stands, and every local link leads somewhere.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{fs, io};
+
+fn pages() -> io::Result<Vec<PathBuf>> {
+    let mut pages = vec![PathBuf::from("README.md")];
+    for entry in fs::read_dir("docs")? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "md") {
+            pages.push(path);
+        }
+    }
+    Ok(pages)
+}
+
+/// The fenced Lua blocks of a page, with the line each begins on.
+fn examples(text: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    let mut open: Option<(usize, String)> = None;
+    for (number, line) in text.lines().enumerate() {
+        match &mut open {
+            None if line == "```lua" => open = Some((number + 2, String::new())),
+            None => {}
+            Some(_) if line == "```" => found.extend(open.take()),
+            Some((_, code)) => {
+                code.push_str(line);
+                code.push('\n');
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_example_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ran = 0;
+    for page in pages().unwrap() {
+        for (line, code) in examples(&fs::read_to_string(&page).unwrap()) {
+            let file = folder.path().join(format!("example{ran}.lua"));
+            fs::write(&file, code).unwrap();
+            let output = Command::new(env!("CARGO_BIN_EXE_rpitr"))
+                .arg(&file)
+                .args(["--timeout", "120s"])
+                .output()
+                .unwrap();
+            assert!(
+                output.status.success(),
+                "{}:{line} ended with {}\n{}{}",
+                page.display(),
+                output.status,
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            );
+            ran += 1;
+        }
+    }
+    assert!(ran >= 3, "only {ran} examples were found");
+}
+
+#[test]
+fn every_local_link_leads_somewhere() {
+    for page in pages().unwrap() {
+        let text = fs::read_to_string(&page).unwrap();
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
+            let path = link.split('#').next().unwrap();
+            if path.is_empty() || path.contains("://") {
+                continue;
+            }
+            let target = page.parent().unwrap_or(Path::new("")).join(path);
+            assert!(target.exists(), "{}: {link} does not exist", page.display());
+        }
+    }
+}

@@ -1,0 +1,2 @@
+timer.sleep "2ms"
+return require "modules.circle_a"

@@ -1,0 +1,1 @@
+return "beside the file that asks"

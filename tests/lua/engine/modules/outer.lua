@@ -1,0 +1,1 @@
+return { neighbour = require "neighbour", name = ... }
