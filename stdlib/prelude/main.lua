@@ -52,7 +52,9 @@ debug = { traceback = debug.traceback, getinfo = debug.getinfo }
 
 -- The program --------------------------------------------------------------------------------------
 
+-- Run when the program has ended, the newest first; then `at_last`.
 internal.at_exit = {}
+function internal.at_last() end
 
 -- Whether a file calls the drill constructor, and so declares something when it is loaded.
 local function declares_drill(source)
@@ -93,6 +95,7 @@ function boot.main(request)
     for i = #internal.at_exit, 1, -1 do
       internal.cleanup(internal.at_exit[i], task.ok, task.error)
     end
+    internal.cleanup(internal.at_last)
   end)
   local outcome = { cleanup_failures = #internal.cleanup_failures }
   local error = task.error

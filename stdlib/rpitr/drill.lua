@@ -291,17 +291,28 @@ function module.execute(drill, request)
   end
   local run = setmetatable({ report = report.new(drill, values), deferred = {}, drill = drill }, Run)
   internal.current_drill = run
+  local verdict
+  local function conclude(e)
+    verdict = run.report:finish(drill.expectations, e)
+    internal.failed = verdict ~= "pass"
+  end
+  -- A deadline or Ctrl-C can strike between any two instructions: whatever ends the run, it ends
+  -- with a verdict, and the report is written when everything else is cleaned up.
+  internal.at_exit[#internal.at_exit + 1] = function(_, e)
+    if not verdict then
+      conclude(e)
+    end
+  end
+  function internal.at_last()
+    run.report:write(internal.cleanup_failures)
+  end
   local ok, e
   if drill.budget then
     ok, e = xpcall(task.with_timeout, internal.as_error, drill.budget, run_with_cleanup, drill, run, values)
   else
     ok, e = xpcall(run_with_cleanup, internal.as_error, drill, run, values)
   end
-  local verdict = run.report:finish(drill.expectations, not ok and e or nil)
-  internal.at_exit[#internal.at_exit + 1] = function()
-    run.report:write(internal.cleanup_failures)
-  end
-  internal.failed = verdict ~= "pass"
+  internal.cleanup(conclude, not ok and e or nil)
   if not ok then
     error(e, 0)
   end
