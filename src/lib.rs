@@ -7,7 +7,7 @@
 //! stdlib/rpitr/*.lua           the public Lua API
 //! bindings                     private host functions behind it: convert, guard, return
 //! engine                       the only place that knows mlua's internals: state, tasks, errors
-//! runtime postgres sql wal archive report      plain Rust
+//! runtime postgres sql wal archive workload verify report      plain Rust
 //! cli                          a thin front end over the engine
 //! ```
 
@@ -25,3 +25,4 @@ pub mod report;
 pub mod runtime;
 pub mod sql;
 pub mod wal;
+pub mod workload;

@@ -13,6 +13,7 @@ mod sql_stream;
 mod sql_value;
 mod value;
 mod wal;
+mod workload;
 
 use crate::engine::HostTable;
 use crate::failure::{Failure, Kind};
@@ -25,6 +26,7 @@ pub fn register(host: &HostTable) -> mlua::Result<()> {
     node::register(host)?;
     recovery::register(host)?;
     wal::register(host)?;
+    workload::register(host)?;
     process::register(host)?;
     random::register(host)?;
     sql::register(host)?;
