@@ -24,5 +24,6 @@ pub mod postgres;
 pub mod report;
 pub mod runtime;
 pub mod sql;
+pub mod verify;
 pub mod wal;
 pub mod workload;

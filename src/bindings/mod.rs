@@ -12,6 +12,7 @@ mod sql;
 mod sql_stream;
 mod sql_value;
 mod value;
+mod verify;
 mod wal;
 mod workload;
 
@@ -32,6 +33,7 @@ pub fn register(host: &HostTable) -> mlua::Result<()> {
     sql::register(host)?;
     sql_stream::register(host)?;
     value::register(host)?;
+    verify::register(host)?;
     Ok(())
 }
 
