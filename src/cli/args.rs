@@ -90,6 +90,14 @@ pub enum Command {
     /// Labs that exist: list, logs, psql, stop, start, remove
     #[command(subcommand)]
     Lab(LabCommand),
+    /// Judge a finished chaos or stress run again, from its bundle alone
+    Verify {
+        /// The bundle: the folder the run wrote
+        dir: PathBuf,
+        /// The verdict as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Run the Lua tests (*_test.lua) in these files and folders
     Test {
         #[arg(default_value = "tests/lua")]
