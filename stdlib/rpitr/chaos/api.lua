@@ -1,32 +1,32 @@
---- Chaos: writers under load, faults by schedule, recovery to any moment, proved commit by commit.
+--- What `rpitr.chaos` offers besides the faults: writers, schedules, runs, proof.
 
 local run = require "rpitr.chaos.run"
 local schedule = require "rpitr.chaos.schedule"
 local targets = require "rpitr.chaos.targets"
 local writers = require "rpitr.workload.writers"
 
-local chaos = {}
+local api = {}
 
 --- Describes writers, as plain data: see `workload.writers` for the options.
 -- @usage local w = chaos.writers { n = 10, rows = "1..5", think = "0..10ms" }
-chaos.writers = writers.spec
+api.writers = writers.spec
 
 --- Describes how a run is proved: how many targets to judge on the bundle, how many to restore for
 -- real, what share aims at places where recoveries go wrong, how many restores at a time.
 -- @param options { bundle = 1000, restores = 12, adversarial = 0.6, parallel = 2 }
 -- @usage local t = chaos.targets { restores = 40 }
-chaos.targets = targets.spec
+api.targets = targets.spec
 
-chaos.when = schedule.when
+api.when = schedule.when
 
 --- Makes a schedule from a seed: a pure function; see `chaos.run`.
 -- @param spec { seed, duration, every, faults }
-chaos.schedule = schedule.make
+api.schedule = schedule.make
 
-chaos.run = run.run
+api.run = run.run
 
 --- Keeps a run's numbers and its targets in a drill's report.
-function chaos.record(d, result)
+function api.record(d, result)
   local verdict = result.verdict
   local sum = { lost = 0, phantom = 0, duplicate = 0, torn = 0, altered = 0 }
   local rows = {}
@@ -55,4 +55,4 @@ function chaos.record(d, result)
   end
 end
 
-return chaos
+return api
