@@ -87,6 +87,15 @@ pub enum Command {
         #[arg(required = true)]
         files: Vec<String>,
     },
+    /// An interactive session: Lua with everything loaded, on a lab
+    Repl {
+        /// A lab to attach to; rpitr lab ls lists them
+        #[arg(long, value_name = "LAB")]
+        attach: Option<String>,
+        /// Run this file first
+        #[arg(long, short = 'l', value_name = "FILE")]
+        load: Option<String>,
+    },
     /// Labs that exist: list, logs, psql, stop, start, remove
     #[command(subcommand)]
     Lab(LabCommand),

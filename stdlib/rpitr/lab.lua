@@ -34,7 +34,7 @@ local function this_lab()
     internal.failed = internal.failed or not ok
     local made = current
     current = nil
-    if keep_lab() then
+    if keep_lab() or internal.keep_this_lab then
       host.lab_keep(made.handle)
       host.print(
         ("lab %s is kept: rpitr lab ls shows it, rpitr lab rm %s removes it"):format(made.info.id, made.info.id)
@@ -145,6 +145,11 @@ end
 function lab.sandbox(options)
   local opts = args.options("lab.sandbox", options, { name = { "string", "sandbox" }, version = "integer?" })
   return add_node(opts.name, "sandbox", opts)
+end
+
+-- The nodes that exist, without making a lab when there is none.
+function internal.lab_nodes()
+  return current and current.nodes or {}
 end
 
 --- The lab's nodes by name.
