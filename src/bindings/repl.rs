@@ -84,7 +84,12 @@ fn history_file() -> Option<PathBuf> {
     let folder = std::env::current_dir().ok()?;
     let state = StateRoot::default_path().ok()?;
     // The servers' account must be able to pass through the state folder, not look in here.
-    let make = |path: &Path, mode| std::fs::DirBuilder::new().recursive(true).mode(mode).create(path);
+    let make = |path: &Path, mode| {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(mode)
+            .create(path)
+    };
     let home = state.join("history");
     make(&state, 0o755).and_then(|()| make(&home, 0o700)).ok()?;
     let digest = Sha256::digest(folder.as_os_str().as_encoded_bytes());

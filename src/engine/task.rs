@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 
 use super::guard::guard;
 use super::host::HostTable;
-use super::signals::Target;
 use super::scope::{CONTEXT, Reason, Scope, TaskContext, current};
+use super::signals::Target;
 use super::state::shared;
 use crate::failure::{Failure, Kind};
 

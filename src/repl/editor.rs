@@ -20,8 +20,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::helper::Helper;
 use super::syntax::{Verdict, judge};
 
-/// How long the editor waits for completions before it offers none.
-const COMPLETION_LIMIT: Duration = Duration::from_millis(50);
+/// How long the editor waits for completions before it offers none. They take a few milliseconds; the
+/// Lua thread may be busy with a background task.
+const COMPLETION_LIMIT: Duration = Duration::from_millis(250);
 
 /// Where the completed word starts, and what it may become.
 pub type Candidates = (usize, Vec<String>);
@@ -152,10 +153,7 @@ fn edit(
 
 type LineEditor = rustyline::Editor<Helper, FileHistory>;
 
-fn open(
-    options: &EditorOptions,
-    asker: Asker,
-) -> rustyline::Result<(LineEditor, Option<Above>)> {
+fn open(options: &EditorOptions, asker: Asker) -> rustyline::Result<(LineEditor, Option<Above>)> {
     let config = Config::builder()
         .max_history_size(10_000)?
         .history_ignore_space(true)

@@ -80,9 +80,7 @@ impl Declaration {
                 if text(at + 1) == Some("close") {
                     declaration.closed.push(name.text(source).to_string());
                 }
-                declaration
-                    .attributes
-                    .extend_from_slice(&rest[at..at + 3]);
+                declaration.attributes.extend_from_slice(&rest[at..at + 3]);
                 end = rest[at + 2].range.end;
                 at += 3;
             }

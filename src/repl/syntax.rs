@@ -35,9 +35,11 @@ pub fn judge(lua: &Lua, source: &str) -> Verdict {
 fn is_command(line: &str) -> bool {
     line.starts_with(':') && !line.starts_with("::")
         || line.starts_with('?')
-        || line
-            .strip_prefix("h ")
-            .is_some_and(|name| !name.trim_start().starts_with(['=', '.', ':', '(', '[', ',']))
+        || line.strip_prefix("h ").is_some_and(|name| {
+            !name
+                .trim_start()
+                .starts_with(['=', '.', ':', '(', '[', ','])
+        })
 }
 
 fn parse(lua: &Lua, source: &str) -> Verdict {
@@ -64,10 +66,27 @@ mod tests {
     #[test]
     fn whole_unfinished_or_wrong() {
         let lua = Lua::new();
-        for whole in ["1 + 1", "x = 1", "", ":sql SELECT (", "?lab", "h lab.postgres", "h = 1", "f{}"] {
+        for whole in [
+            "1 + 1",
+            "x = 1",
+            "",
+            ":sql SELECT (",
+            "?lab",
+            "h lab.postgres",
+            "h = 1",
+            "f{}",
+        ] {
             assert_eq!(judge(&lua, whole), Verdict::Whole, "{whole}");
         }
-        for open in ["1 +", "{1, 2", "if x then", "function f()", "x = [[ a", "f(", "--[[ note"] {
+        for open in [
+            "1 +",
+            "{1, 2",
+            "if x then",
+            "function f()",
+            "x = [[ a",
+            "f(",
+            "--[[ note",
+        ] {
             assert_eq!(judge(&lua, open), Verdict::Unfinished, "{open}");
         }
         for wrong in ["'abc", "x = = 1", "end", "if x then )"] {

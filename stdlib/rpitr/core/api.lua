@@ -78,6 +78,11 @@ local function all()
   return entries
 end
 
+--- Reads the library now rather than when it is first asked about.
+function api.warm()
+  all()
+end
+
 --- The entry with that name (`lab.postgres`, `node:stop`, `timer`), or nil.
 function api.find(name)
   local found = all()[key_of(name)]

@@ -117,11 +117,13 @@ command("watch", "[SECONDS] EXPRESSION", "show it again and again until Ctrl-C",
   end
 end)
 
-command("tasks", "", "how many background tasks run", function()
+command("tasks", "", "how many background tasks run", function(session)
   local running = 0
   for _, child in ipairs(internal.current_task().children or {}) do
     running = running + (child.finished and 0 or 1)
   end
+  -- The session's own watcher is none of the user's.
+  running = math.max(0, running - (session.terminal and 1 or 0))
   host.print(("%d running"):format(running))
 end)
 
@@ -199,7 +201,7 @@ function commands.run(session, text)
     return false
   end
   local was = true
-  local outcome = session:attempt(function()
+  local outcome = internal.in_foreground(function()
     local run, rest, more = dispatch(session, text)
     was = run ~= nil
     if run then

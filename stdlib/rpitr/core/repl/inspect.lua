@@ -135,9 +135,12 @@ function inspect.rows(rows, limit)
     end
     return (table.concat(parts, "  "):gsub("%s+$", ""))
   end
-  local out = { paint("1", line(function(column)
-    return column
-  end)) }
+  local out = { paint(
+    "1",
+    line(function(column)
+      return column
+    end)
+  ) }
   for r = 1, math.min(#rows, limit) do
     out[#out + 1] = line(function(column)
       return cell(rows[r][column])

@@ -54,7 +54,10 @@ function nodes.find(session, name)
     end
   end
   if not names[1] then
-    internal.raise({ kind = "state", message = "there is no server yet", hint = "lab.postgres {} starts one", trace = {} }, 2)
+    internal.raise(
+      { kind = "state", message = "there is no server yet", hint = "lab.postgres {} starts one", trace = {} },
+      2
+    )
   end
   return all[names[1]]
 end

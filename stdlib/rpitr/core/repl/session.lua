@@ -4,10 +4,15 @@
 -- Ctrl-C trips: the statement unwinds with its cleanup, the session and what it started before live on.
 
 local host, internal = ...
+local api = require "rpitr.core.api"
 local commands = require "rpitr.core.repl.commands"
 local complete = require "rpitr.core.repl.complete"
 local inspect = require "rpitr.core.repl.inspect"
 local nodes = require "rpitr.core.repl.nodes"
+local task = require "rpitr.task"
+local timer = require "rpitr.timer"
+
+local WATCH_EVERY = 0.5
 
 local session = {}
 
@@ -21,7 +26,10 @@ end
 
 --- A session; `names` are the variables it begins with.
 function session.new(names)
-  return setmetatable({ env = environment(names), command_names = commands.names, count = 0, inputs = {}, pinned = {} }, Session)
+  return setmetatable(
+    { env = environment(names), command_names = commands.names, count = 0, inputs = {}, pinned = {} },
+    Session
+  )
 end
 
 -- Running a statement ---------------------------------------------------------------------------------
@@ -48,15 +56,6 @@ function Session:show_error(e, text, name)
   end
 end
 
---- Runs `fn` so that Ctrl-C ends it and nothing else. Returns as pcall does.
-function Session:attempt(fn, ...)
-  local scope = host.scope_foreground()
-  local outcome = table.pack(xpcall(fn, internal.as_error, ...))
-  host.scope_background()
-  host.scope_leave(scope)
-  return outcome
-end
-
 -- The last result is `_`, the one of statement 3 is `_3`.
 local function remember(self, results)
   if results.n > 0 and results[1] ~= nil then
@@ -77,7 +76,7 @@ function Session:evaluate(text)
     self:show_error(internal.new_error(fields), text, name)
     return nil
   end
-  local outcome = self:attempt(chunk)
+  local outcome = internal.in_foreground(chunk)
   if not outcome[1] then
     self.failed = true
     self:show_error(outcome[2], text, name)
@@ -107,14 +106,25 @@ end
 -- Background tasks ------------------------------------------------------------------------------------
 
 -- A task that failed while nobody waited for it is told of as soon as there is a moment.
-local function report_failed_tasks()
-  local task = internal.current_task()
+local function report_failed_tasks(task)
   for _, child in ipairs(task.children or {}) do
     if child.finished and not child.ok and not child.joined then
       child.joined = true
       if child.error.kind ~= "cancelled" and child.error.kind ~= "interrupted" then
         host.notice("a background task failed: " .. host.render_error(child.error))
       end
+    end
+  end
+end
+
+-- Looks while somebody sits at the prompt; otherwise the end of the statement is soon enough.
+local function watch_tasks(self, task)
+  -- The first Tab should not have to wait for the library to be read.
+  api.warm()
+  while true do
+    timer.sleep(WATCH_EVERY)
+    if self.at_prompt then
+      report_failed_tasks(task)
     end
   end
 end
@@ -140,10 +150,13 @@ function Session:run(options)
   local function completer(line, position)
     return complete.at(self, line, position)
   end
+  local watcher = input.terminal and task.spawn(watch_tasks, self, internal.current_task())
   while not self.finished do
-    report_failed_tasks()
+    report_failed_tasks(internal.current_task())
     local prompt = input.terminal and nodes.prompt(self) or ""
+    self.at_prompt = true
     local what, text = host.repl_read(input.handle, prompt, completer)
+    self.at_prompt = false
     if what == "line" then
       handle(self, text)
       if not input.terminal and self.failed then
@@ -161,6 +174,9 @@ function Session:run(options)
     if host.exit_code() then
       break
     end
+  end
+  if watcher then
+    watcher:cancel()
   end
   return self
 end
