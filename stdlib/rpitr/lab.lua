@@ -49,7 +49,7 @@ local function this_lab()
   return current
 end
 
---- { id, folder } of this run's lab.
+--- { id, folder, runtime } of this run's lab; `runtime` is "local" or "docker".
 function lab.info()
   return this_lab().info
 end

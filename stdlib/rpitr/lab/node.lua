@@ -247,10 +247,12 @@ end
 
 -- SQL ------------------------------------------------------------------------------------------------
 
---- Where the server listens, as the script sees it: { host, port, user, dbname }.
-function Node:endpoint()
-  local info = host.node_info(self.handle)
-  return { host = info.host, port = info.port, user = SUPERUSER, dbname = "postgres" }
+--- Where the server is reached: { host, port, user, dbname }.
+-- @param from node?  as that node sees it; default: as the script does
+-- @usage local at = standby:endpoint(primary)  -- primary:exec { "psql", "--host=" .. at.host, ... }
+function Node:endpoint(from)
+  local at = from and host.node_endpoint(self.handle, from.handle) or host.node_info(self.handle)
+  return { host = at.host, port = at.port, user = SUPERUSER, dbname = "postgres" }
 end
 
 --- Opens a connection as the lab's superuser.
