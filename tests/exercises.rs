@@ -161,3 +161,111 @@ fn a_naive_copy_of_a_container_is_as_wrong() {
     );
     on.assert_clean();
 }
+
+// Replication lag --------------------------------------------------------------------------------------
+
+const FAILOVER: &[&str] = &["replication_lag", "--orders", "20"];
+
+/// What the servers of a failover say, and should.
+const FAILOVER_LOG: &[&str] = &[
+    // A standby asks a primary that is dead or frozen, or is told to stop while it waits.
+    "could not connect to the primary server",
+    "could not receive data from WAL stream",
+    "could not send data to WAL stream",
+    "terminating walreceiver",
+    // A standby that was promoted or restarted, and the slots and connections of the one before.
+    "is active for PID",
+    "terminating connection due to",
+    "highest timeline",
+    "requested starting point",
+    "requested timeline",
+    // The commit that blocks, cancelled.
+    "canceling statement due to user request",
+    "canceling wait for synchronous replication",
+    // The drain fetches until the archive has no more.
+    "rpitr archive-fetch",
+];
+
+fn assert_failover(report: &Value) {
+    assert!(metric(report, "async_lost") >= 20.0);
+    assert!(metric(report, "undrained_lost") >= 20.0);
+    assert!(metric(report, "archive_lost") < metric(report, "undrained_lost"));
+    assert!(metric(report, "salvaged") >= 1.0);
+    assert_eq!(metric(report, "drained_lost"), 0.0);
+    assert_eq!(metric(report, "sync_lost"), 0.0);
+    assert!(metric(report, "sync_blocked_seconds") >= 2.0);
+    assert!(metric(report, "rewind_bytes") <= metric(report, "rewind_of_bytes"));
+}
+
+#[test]
+fn a_failover_to_a_lagging_standby_loses_and_three_ways_do_not() {
+    let bench = Bench::new();
+    let (report, _) = proved(&bench, FAILOVER, FAILOVER_LOG);
+    assert_failover(&report);
+    for (defect, named) in [
+        ("connected", "acknowledged, is missing"),
+        ("skip-drain", "loses nothing that was acknowledged"),
+        ("asynchronous", "gets no answer within"),
+    ] {
+        caught(&bench, &[FAILOVER, &["--plant", defect]].concat(), named);
+    }
+    bench.assert_clean(&[]);
+}
+
+#[test]
+fn a_failover_between_containers_is_the_same() {
+    let Some(on) = OnDocker::new() else { return };
+    let failover = [FAILOVER, &["--version", MAJOR]].concat();
+    let (report, _) = proved(&on.bench, &failover, FAILOVER_LOG);
+    assert_failover(&report);
+    on.assert_clean();
+}
+
+// Lag --------------------------------------------------------------------------------------------------
+
+const LAG: &[&str] = &["lag", "--transactions", "9"];
+
+#[test]
+fn lag_is_measured_stage_by_stage() {
+    let bench = Bench::new();
+    let (report, _) = proved(&bench, LAG, &[]);
+    let missing: Vec<f64> = report["metrics"]["lag_transactions"]["values"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|value| value.as_f64().unwrap())
+        .collect();
+    assert_eq!(missing, [0.0, 9.0, 0.0]);
+    caught(
+        &bench,
+        &[LAG, &["--plant", "miscount"]].concat(),
+        "are what is missing",
+    );
+    caught(
+        &bench,
+        &[LAG, &["--max", "8 transactions"]].concat(),
+        "the lag is at most 8 transactions",
+    );
+    for (arguments, said) in [
+        (["lag", "--max", "lots"], "is not a limit on lag"),
+        (["lag", "--watch", "--quiet"], "need --primary"),
+    ] {
+        let run = bench.run(&arguments);
+        run.expect(2);
+        run.says(said);
+    }
+    bench.assert_clean(&[]);
+}
+
+#[test]
+fn lag_of_containers() {
+    let Some(on) = OnDocker::new() else { return };
+    let lag = [LAG, &["--version", MAJOR]].concat();
+    proved(&on.bench, &lag, &[]);
+    caught(
+        &on.bench,
+        &[&lag[..], &["--plant", "miscount"]].concat(),
+        "are what is missing",
+    );
+    on.assert_clean();
+}

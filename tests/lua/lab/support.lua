@@ -65,6 +65,11 @@ function support.processes(text)
   return found
 end
 
+--- The rpitr that runs these tests.
+function support.program()
+  return (sh.run({ "sh", "-c", "readlink /proc/$PPID/exe" }).stdout:gsub("%s+$", ""))
+end
+
 --- Changes bytes of a file in place.
 function support.patch(path, offset, bytes)
   local text = fs.read(path)
