@@ -219,6 +219,12 @@ function Run:record(metrics)
   end
 end
 
+--- The value last recorded under `name`, or nil.
+function Run:metric(name)
+  local known = self.report.data.metrics[name]
+  return known and known.value
+end
+
 --- Keeps the outcome of a check. A failed check fails the drill but does not stop it.
 -- @param detail string?  what differs, shown when the check failed
 -- @return whether it held

@@ -124,19 +124,20 @@ end
 
 --- Creates a streaming standby of `primary` with pg_basebackup and a replication slot.
 -- @param primary node
--- @param options { name = "standby", sync = false, conf = table? }  `sync`: the primary waits for it
+-- @param options { name = "standby", sync = false, archive = false, conf = table? }  `sync`: the primary
+--   waits for it; `archive`: once promoted it archives into an archive of its own
 -- @return node
 function lab.standby(primary, options)
   local opts = args.options("lab.standby", options, {
     name = { "string", "standby" },
     sync = { "boolean", false },
+    archive = { "boolean", false },
     conf = "table?",
   })
   local standby = add_node(opts.name, "standby", { version = primary.major })
-  standby:follow(primary, { conf = opts.conf })
+  standby:follow(primary, { archive = opts.archive, conf = opts.conf })
   if opts.sync then
-    primary:configure { synchronous_standby_names = ("'FIRST 1 (%q)'"):format(opts.name):gsub("'", "") }
-    primary:wait_streaming(standby, { sync = true })
+    primary:synchronize(standby)
   end
   return standby
 end

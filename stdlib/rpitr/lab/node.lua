@@ -230,6 +230,13 @@ function Node:why_died()
   return host.node_why_died(self.handle)
 end
 
+--- Has the server write every changed page to disk now, and waits for it.
+function Node:checkpoint()
+  stopwatch.run("checkpoint", function()
+    self:admin():exec "CHECKPOINT"
+  end)
+end
+
 --- Removes the node's data directory, which the lab made.
 function Node:wipe()
   self:forget_admin()
@@ -326,5 +333,6 @@ end
 
 require "rpitr.lab.wal"(Node)
 require "rpitr.lab.replication"(Node)
+require "rpitr.lab.files"(Node)
 
 return node
