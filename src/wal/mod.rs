@@ -12,6 +12,7 @@ mod record;
 mod scan;
 mod segment;
 mod stop;
+mod unpack;
 mod version;
 mod xact;
 mod xlog;
@@ -20,7 +21,7 @@ pub use analysis::{
     Analysis, AnalysisOptions, BackupSpan, FileNode, Finding, Incident, IncidentKind, LostRelation,
     Names, Proposal, Relation, RelationKind, Rows, Touched, Transaction, analyse, incidents,
 };
-pub use directory::{Identity, Options, SegmentFile, Wal, list_segments};
+pub use directory::{Identity, ListedFile, Options, SegmentFile, Wal, list_files};
 pub use end::{End, Reason, Verdict};
 pub use error::Error;
 pub use history::{Chain, ChainLink, HistoryEntry, parse_history};
@@ -31,6 +32,7 @@ pub use record::{BlockImage, BlockRef, Decoded, Record, RecordError, RecordHeade
 pub use scan::{Event, RestorePoint, Summary, commits_by_xid, event, scan};
 pub use segment::{FileName, SegmentSize};
 pub use stop::{Refusal, Stop, StopRequest, Target, stop_point};
+pub use unpack::Packing;
 pub use version::{magic_of_major, major_of_magic};
 pub use xact::{Prepare, Xact, XactDetail, XactKind, unix_micros};
 pub use xlog::XlogEvent;
