@@ -8,7 +8,7 @@
 //! bindings                     private host functions behind it: convert, guard, return
 //! engine                       the only place that knows mlua's internals: state, tasks, errors
 //! runtime postgres sql wal archive workload verify report      plain Rust
-//! cli                          a thin front end over the engine
+//! cli repl                     thin front ends over the engine
 //! ```
 
 // In the library only: in tests an unwrap is an assertion.
@@ -21,6 +21,7 @@ pub mod engine;
 pub mod exit;
 pub mod failure;
 pub mod postgres;
+pub mod repl;
 pub mod report;
 pub mod runtime;
 pub mod sql;

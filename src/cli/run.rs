@@ -57,6 +57,7 @@ pub fn run(arguments: &[OsString]) -> i32 {
                 exit::PASS,
                 |worst, code| if worst == exit::PASS { code } else { worst },
             ),
+        Some(Command::Repl { attach, load }) => repl(&global, attach, load),
         Some(Command::Lab(command)) => lab::run(&command, &global),
         Some(Command::Test { paths, only }) => test::test(&global, &paths, only),
         Some(Command::Verify { dir, json }) => verify::verify(&global, &dir, json),
@@ -129,6 +130,16 @@ fn merge(before: &Global, after: &[String]) -> Result<Global, clap::Error> {
         merged.quiet |= parsed.quiet;
     }
     Ok(merged)
+}
+
+fn repl(global: &Global, attach: Option<String>, load: Option<String>) -> i32 {
+    let source = Source {
+        name: "session".into(),
+        text: String::new(),
+        folder: Some(".".into()),
+    };
+    let arguments = [attach.unwrap_or_default(), load.unwrap_or_default()];
+    start(global, Program::Repl, &source, &arguments)
 }
 
 fn with_script(global: &Global, file: &str, action: impl FnOnce(&Source) -> i32) -> i32 {
