@@ -90,6 +90,9 @@ pub enum Command {
     /// Labs that exist: list, logs, psql, stop, start, remove
     #[command(subcommand)]
     Lab(LabCommand),
+    /// Faults: heal what a run left behind
+    #[command(subcommand)]
+    Chaos(ChaosCommand),
     /// Run the Lua tests (*_test.lua) in these files and folders
     Test {
         #[arg(default_value = "tests/lua")]
@@ -142,6 +145,16 @@ pub enum LabCommand {
         /// Only labs at least this old, such as 30m
         #[arg(long, value_parser = duration)]
         older: Option<Duration>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ChaosCommand {
+    /// Undo the faults of runs that are over
+    Heal {
+        /// Only those of this journal, also while its run goes on
+        #[arg(long, value_name = "FILE")]
+        journal: Option<PathBuf>,
     },
 }
 

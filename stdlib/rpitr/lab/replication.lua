@@ -11,7 +11,7 @@ return function(Node)
     local opts = args.options("node:follow", options, { conf = "table?" })
     local slot = self.name:gsub("[^%w]", "_"):lower()
     self:wipe()
-    local link = host.node_conninfo(primary.handle, self.handle, host.lab_passfile(self.lab.handle))
+    local link = primary:link_for(self)
     primary:admin():exec(
       "SELECT pg_create_physical_replication_slot($1) WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)",
       slot
@@ -38,6 +38,10 @@ return function(Node)
       primary_conninfo = link .. " application_name=" .. self.name,
       primary_slot_name = slot,
     }
+    if primary.proxied then
+      -- Five seconds, the default, are long for a connection that a fault has torn down.
+      self:write_conf { wal_retrieve_retry_interval = "500ms" }
+    end
     if opts.conf then
       self:write_conf(opts.conf)
     end
