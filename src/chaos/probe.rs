@@ -1,6 +1,7 @@
 //! The probes after a healing: the primary takes writes, the standby streams, the archiver advances, and no partial
 //! segment is left.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -39,7 +40,10 @@ impl fmt::Display for Check {
 /// A commit that wants nothing but the primary's own disk.
 const WRITE: &str =
     "SET synchronous_commit = local; SELECT pg_logical_emit_message(true, 'rpitr', 'heal probe')";
-const STREAMING: &str = "SELECT state FROM pg_stat_replication WHERE application_name = '%'";
+/// What the standby must have on its disk, and what it has.
+const GOAL: &str = "SELECT pg_current_wal_flush_lsn()::text";
+const STREAMING: &str = "SELECT CASE WHEN flush_lsn >= '%2' THEN state ELSE state || ', not at %2' END \
+     FROM pg_stat_replication WHERE application_name = '%1'";
 /// Nothing waits to be archived, or the archiver has got something done since.
 const WAITING: &str = "SELECT archived_count::text || ' ' || (SELECT count(*) FROM pg_ls_archive_statusdir() \
      WHERE name LIKE '%.ready')::text FROM pg_stat_archiver";
@@ -68,12 +72,9 @@ pub async fn run(lab: &Lab, cluster: &Cluster, entry: &Entry, others: &[&Entry])
     checks.push(check("writable", blocked, || writable(lab, &cluster.primary)).await);
     if let Some(standby) = &cluster.standby {
         let blocked = free(&[primary, "process:standby", "net:standby"]);
-        checks.push(
-            check("streaming", blocked, || {
-                streaming(lab, &cluster.primary, standby)
-            })
-            .await,
-        );
+        let goal = RefCell::default();
+        let probe = async || streaming(lab, &cluster.primary, standby, &goal).await;
+        checks.push(check("streaming", blocked, probe).await);
     }
     if let Some(archive) = &cluster.archive {
         let blocked = free(&[primary, "push:primary"]);
@@ -160,13 +161,29 @@ async fn writable(lab: &Lab, primary: &str) -> Result<Result<(), String>, Error>
     Ok(written.map(|_| ()).map_err(|error| error.to_string()))
 }
 
-async fn streaming(lab: &Lab, primary: &str, standby: &str) -> Result<Result<(), String>, Error> {
+/// The standby has what the primary had when this was first asked.
+async fn streaming(
+    lab: &Lab,
+    primary: &str,
+    standby: &str,
+    goal: &RefCell<Option<String>>,
+) -> Result<Result<(), String>, Error> {
     let connection = connect(lab, primary).await?;
-    let state = ask(&connection, &STREAMING.replace('%', standby)).await;
+    let state = async {
+        let known = goal.borrow().clone();
+        let lsn = match known {
+            Some(lsn) => lsn,
+            None => ask(&connection, GOAL).await?.unwrap_or_default(),
+        };
+        goal.replace(Some(lsn.clone()));
+        let query = STREAMING.replace("%1", standby).replace("%2", &lsn);
+        ask(&connection, &query).await
+    };
+    let state = state.await;
     connection.close();
     Ok(match state?.as_deref() {
         Some("streaming") => Ok(()),
-        Some(state) => Err(format!("{standby} is in state {state}")),
+        Some(state) => Err(format!("{standby} is {state}")),
         None => Err(format!("{standby} is not connected to {primary}")),
     })
 }

@@ -102,7 +102,7 @@ function inject.inject(cluster, fault)
   end
   fault = copy(fault)
   local node = node_of(cluster, fault)
-  local effect = effects[kind.class][fault.kind] or effects[kind.class].any
+  local effect = effects[kind.class][fault.kind]
   if effect.resolve then
     effect.resolve(cluster, fault, node)
   end

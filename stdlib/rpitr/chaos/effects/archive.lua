@@ -17,9 +17,7 @@ local MODES = {
 -- What the log says of a push that went wrong.
 local STRUCK = { failed = true, hung = true, lied = true, partial = true, full = true }
 
-local archive = {}
-
-archive.any = {
+local push = {
   plan = function(_, _, node, undo)
     undo.node = node
     return { { ["do"] = "clear_push", node = node.name, archive = node.archive } }
@@ -37,6 +35,14 @@ archive.any = {
     end
     return count
   end,
+  after = function(undo)
+    undo.node:exec { "rm", "-f", undo.node.archive .. "/.rpitr-fault.log" }
+  end,
 }
+
+local archive = {}
+for kind in pairs(MODES) do
+  archive[kind] = push
+end
 
 return archive

@@ -39,9 +39,7 @@ local function choose(node, fault)
   return names[1 + math.floor(fault.pick * (#names - 1) + 0.5)]
 end
 
-local segment = {}
-
-segment.any = {
+local damage = {
   resolve = function(_, fault, node)
     fault.segment = fault.segment or choose(node, fault)
   end,
@@ -59,4 +57,9 @@ segment.any = {
   end,
 }
 
-return segment
+return {
+  segment_missing = damage,
+  segment_truncated = damage,
+  segment_bitflip = damage,
+  segment_zeroed = damage,
+}
