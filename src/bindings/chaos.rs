@@ -12,10 +12,15 @@ use nix::unistd::Pid;
 use super::internal;
 use super::lab::LabHandle;
 use super::node::NodeHandle;
-use crate::chaos::{AckLoss, Cluster, Entry, Guardian, Healed, Journal, Proxy, Rule, heal};
+use crate::chaos::{
+    AckLoss, Cluster, Entry, Guardian, Healed, Journal, Proxy, Rule, Sweep, Swept, heal, sweep,
+};
 use crate::engine::{HostTable, json_from_lua};
 use crate::failure::{Failure, Kind};
 use crate::runtime::{Lab, Node};
+
+/// What healing the faults of dead runs may take.
+const SWEEP: Duration = Duration::from_secs(20);
 
 /// The journal of this run's lab, with the guardian that watches it.
 #[derive(Debug)]
@@ -64,16 +69,22 @@ pub fn register(host: &HostTable) -> mlua::Result<()> {
 }
 
 fn sessions(host: &HostTable) -> mlua::Result<()> {
-    host.function("chaos_open", |_, lab: UserDataRef<LabHandle>| {
+    host.waiting("chaos_open", |_, lab: UserDataRef<LabHandle>| {
         let lab = lab.0.clone();
-        let session = Session {
-            journal: Journal::create(&lab.runtime().state, &lab.id())?,
-            guardian: RefCell::default(),
-            next: Cell::new(0),
-            lab,
-        };
-        session.guarded()?;
-        Ok(SessionHandle(Rc::new(session)))
+        async move {
+            // What dead runs have left behind, though their guardians should have seen to it.
+            let left = sweep(lab.runtime(), Sweep::default());
+            let left = tokio::time::timeout(SWEEP, left).await;
+            let session = Session {
+                journal: Journal::create(&lab.runtime().state, &lab.id())?,
+                guardian: RefCell::default(),
+                next: Cell::new(0),
+                lab,
+            };
+            session.guarded()?;
+            let failed = left.is_ok_and(|done| done.is_ok_and(|all| all.iter().any(Swept::failed)));
+            Ok((SessionHandle(Rc::new(session)), failed))
+        }
     })?;
     host.function("chaos_journal", |_, session: UserDataRef<SessionHandle>| {
         Ok(session.0.journal.path().display().to_string())

@@ -211,6 +211,10 @@ pub(super) async fn heal_state(
     }
     let lab = open(&state.lab)?;
     for entry in state.active.iter().rev() {
+        // Its lab is being removed: there is nothing worth healing any more.
+        if !journal.exists() {
+            return Ok(Vec::new());
+        }
         let began = Instant::now();
         match undo(&lab, entry).await {
             Ok(()) => note(
@@ -222,9 +226,12 @@ pub(super) async fn heal_state(
     }
     note(journal, "undone");
     tokio::time::sleep(GRACE).await;
+    if !journal.exists() {
+        return Ok(Vec::new());
+    }
     let mut outcomes = Vec::new();
     let mut left = state.clone();
-    for entry in state.active.iter().rev() {
+    for entry in state.active.iter().rev().filter(|_| journal.exists()) {
         let healer = Healer { by, probe: true };
         let failure = match heal_locked(journal, &left, &lab, entry.seq, healer).await {
             Ok(Some(healed)) => healed
@@ -245,6 +252,9 @@ pub(super) async fn heal_state(
 }
 
 fn note(journal: &Journal, text: &str) {
+    if !journal.exists() {
+        return;
+    }
     let line = || -> std::io::Result<()> {
         let mut file = OpenOptions::new()
             .append(true)

@@ -76,7 +76,7 @@ pub(super) async fn heal_locked(
         .filter(|other| other.seq != seq)
         .collect();
     let checks = match healer.probe {
-        true => probe::run(lab, &state.cluster, entry, &others).await,
+        true => probe::run(journal, lab, &state.cluster, entry, &others).await,
         false => Vec::new(),
     };
     let healed = Healed {

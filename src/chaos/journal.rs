@@ -152,6 +152,11 @@ impl Journal {
         &self.path
     }
 
+    /// Whether there is still something it may say.
+    pub(super) fn exists(&self) -> bool {
+        self.path.exists()
+    }
+
     /// Where the guardian writes what went wrong.
     pub(super) fn log(&self) -> PathBuf {
         self.path.with_extension("log")

@@ -3,12 +3,13 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cluster, Entry, Error};
-use crate::runtime::{Lab, Node, ToolOptions};
+use super::{Cluster, Entry, Error, Journal, Undo};
+use crate::runtime::{Lab, Status, ToolOptions};
 use crate::sql::{Connection, Env, Settings, Value};
 
 /// What a probe may take until it holds.
@@ -56,72 +57,115 @@ for f in *; do
   if [ ${#f} -eq 24 ] && [ "$(wc -c <"$f")" -ne "$size" ]; then echo "$f"; fi
 done"#;
 
-/// Makes every probe that no other fault stands in the way of.
-pub async fn run(lab: &Lab, cluster: &Cluster, entry: &Entry, others: &[&Entry]) -> Vec<Check> {
+/// Makes every probe of a healed fault that nothing else stands in the way of.
+pub async fn run(
+    journal: &Journal,
+    lab: &Lab,
+    cluster: &Cluster,
+    entry: &Entry,
+    others: &[&Entry],
+) -> Vec<Check> {
+    let prober = Prober {
+        journal,
+        lab,
+        entry,
+        others,
+    };
+    let primary = cluster.primary.as_str();
     let mut checks = Vec::new();
-    if cluster.primary.is_empty() {
+    if primary.is_empty() || entry.uses.is_empty() {
         return checks;
     }
-    let free = |needs: &[&str]| {
-        let blocked =
-            |other: &&&Entry| other.uses.iter().any(|used| needs.contains(&used.as_str()));
-        others.iter().find(blocked).map(|other| other.describe())
-    };
-    let primary = "process:primary";
-    let blocked = free(&[primary]);
-    checks.push(check("writable", blocked, || writable(lab, &cluster.primary)).await);
+    let here = prober.hindrance(&["process:primary"], &[primary]).await;
+    checks.push(
+        prober
+            .check("writable", here, || writable(lab, primary))
+            .await,
+    );
     if let Some(standby) = &cluster.standby {
-        let blocked = free(&[primary, "process:standby", "net:standby"]);
+        let needs = ["process:primary", "process:standby", "net:standby"];
+        let here = prober.hindrance(&needs, &[primary, standby]).await;
         let goal = RefCell::default();
-        let probe = async || streaming(lab, &cluster.primary, standby, &goal).await;
-        checks.push(check("streaming", blocked, probe).await);
+        let probe = async || streaming(lab, primary, standby, &goal).await;
+        checks.push(prober.check("streaming", here, probe).await);
     }
     if let Some(archive) = &cluster.archive {
-        let blocked = free(&[primary, "push:primary"]);
+        let needs = ["process:primary", "push:primary"];
+        let here = prober.hindrance(&needs, &[primary]).await;
         // Only a fault of archiving is worth the segment that a switch of WAL costs.
         let switch = entry.uses.iter().any(|used| used == "push:primary");
-        let archiver = async || archiver(lab, &cluster.primary, switch).await;
-        checks.push(check("archiver", blocked.clone(), archiver).await);
-        let partials = async || {
-            let node = lab.member(&cluster.primary).await?;
-            partials(&node, &archive.display().to_string()).await
-        };
-        let blocked = blocked.or_else(|| {
-            let at_rest =
-                |other: &&&Entry| other.uses.iter().any(|used| used.starts_with("segment:"));
-            others.iter().find(at_rest).map(|other| other.describe())
-        });
-        checks.push(check("archive", blocked, partials).await);
+        let probe = async || archiver(lab, primary, switch).await;
+        checks.push(prober.check("archiver", here, probe).await);
+        let here = prober.hindrance(&["push:primary", "segment:"], &[]).await;
+        let probe = async || partials(lab, primary, archive).await;
+        checks.push(prober.check("archive", here, probe).await);
     }
     checks
 }
 
-/// Tries until it holds or time is up.
-async fn check<F>(name: &str, blocked: Option<String>, mut probe: impl FnMut() -> F) -> Check
-where
-    F: Future<Output = Result<Result<(), String>, Error>>,
-{
-    let began = Instant::now();
-    let done = |ok, detail: String| Check {
-        name: name.to_string(),
-        ok,
-        detail,
-        millis: began.elapsed().as_millis() as u64,
-    };
-    if let Some(fault) = blocked {
-        return done(None, format!("because of {fault}"));
-    }
-    loop {
-        let detail = match tokio::time::timeout(ATTEMPT, probe()).await {
-            Ok(Ok(Ok(()))) => return done(Some(true), String::new()),
-            Ok(Ok(Err(reason))) => reason,
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "no answer".to_string(),
+struct Prober<'a> {
+    journal: &'a Journal,
+    lab: &'a Lab,
+    entry: &'a Entry,
+    others: &'a [&'a Entry],
+}
+
+impl Prober<'_> {
+    /// What stands in the way of a probe: another fault, or a server that somebody stopped in order. One that this
+    /// healing should have started has to run.
+    async fn hindrance(&self, needs: &[&str], nodes: &[&str]) -> Option<String> {
+        let uses = |entry: &Entry| {
+            let needed = |used: &String| needs.iter().any(|need| used.starts_with(need));
+            entry.uses.iter().any(needed)
         };
-        if began.elapsed() >= LIMIT {
-            return done(Some(false), detail);
+        if let Some(other) = self.others.iter().find(|other| uses(other)) {
+            return Some(format!("because of {}", other.describe()));
         }
-        tokio::time::sleep(POLL).await;
+        for name in nodes {
+            let starts = |undo: &Undo| matches!(undo, Undo::Start { node, .. } if node == name);
+            if self.entry.undo.iter().any(starts) {
+                continue;
+            }
+            let status = async { self.lab.member(name).await?.status().await };
+            if let Ok(status @ (Status::Stopped | Status::Absent)) = status.await {
+                return Some(format!("because {name} is {status}"));
+            }
+        }
+        None
+    }
+
+    /// Tries until it holds, time is up, or nobody wants to know any more.
+    async fn check<F>(
+        &self,
+        name: &str,
+        hindrance: Option<String>,
+        mut probe: impl FnMut() -> F,
+    ) -> Check
+    where
+        F: Future<Output = Result<Result<(), String>, Error>>,
+    {
+        let began = Instant::now();
+        let done = |ok, detail: String| Check {
+            name: name.to_string(),
+            ok,
+            detail,
+            millis: began.elapsed().as_millis() as u64,
+        };
+        if let Some(reason) = hindrance {
+            return done(None, reason);
+        }
+        loop {
+            let detail = match tokio::time::timeout(ATTEMPT, probe()).await {
+                Ok(Ok(Ok(()))) => return done(Some(true), String::new()),
+                Ok(Ok(Err(reason))) => reason,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "no answer".to_string(),
+            };
+            if began.elapsed() >= LIMIT || !self.journal.exists() {
+                return done(Some(false), detail);
+            }
+            tokio::time::sleep(POLL).await;
+        }
     }
 }
 
@@ -222,8 +266,10 @@ async fn watch_archiver(
     }
 }
 
-async fn partials(node: &Node, archive: &str) -> Result<Result<(), String>, Error> {
-    let args = ["-c", PARTIALS, "sh", archive];
+async fn partials(lab: &Lab, primary: &str, archive: &Path) -> Result<Result<(), String>, Error> {
+    let node = lab.member(primary).await?;
+    let archive = archive.display().to_string();
+    let args = ["-c", PARTIALS, "sh", &archive];
     let output = node.run_tool("sh", &args, ToolOptions::default()).await?;
     let found = output.check()?.stdout_text();
     Ok(match found.lines().next() {

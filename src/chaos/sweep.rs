@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::runtime::LocalRuntime;
 
 /// What a guardian may take to end once its journal is gone.
-const FAREWELL: Duration = Duration::from_secs(10);
+const FAREWELL: Duration = Duration::from_secs(70);
 
 /// Which journals are looked at.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,6 +26,12 @@ pub struct Swept {
     pub lab: String,
     pub what: String,
     pub failure: Option<Failure>,
+}
+
+impl Swept {
+    pub fn failed(&self) -> bool {
+        self.failure.is_some()
+    }
 }
 
 /// Heals what is left of runs that are over.
@@ -57,6 +63,18 @@ async fn one(
     if journal.read()?.is_some_and(|state| in_use(&state)) {
         return Ok(());
     }
+    if journal
+        .read()?
+        .is_some_and(|state| doomed(runtime, &state, options))
+    {
+        // A guardian that is healing sees that, and ends.
+        let state = journal.read()?;
+        journal.remove()?;
+        if let Some(state) = state {
+            farewell(&state).await;
+        }
+        return Ok(());
+    }
     let Some(lock) = journal.lock().await? else {
         return Ok(());
     };
@@ -64,24 +82,23 @@ async fn one(
         // Its run died before it could write a word.
         return journal.remove();
     };
-    let record = runtime.registry().load(&state.lab).ok();
-    let doomed = match &record {
-        None => true,
-        Some(record) => options.forget_unkept && !record.keep,
-    };
-    if doomed {
-        journal.remove()?;
-    } else {
-        let outcomes = heal_state(journal, &state, "rpitr chaos heal").await?;
-        swept.extend(outcomes.into_iter().map(|(what, failure)| Swept {
-            lab: state.lab.clone(),
-            what,
-            failure,
-        }));
-    }
+    let outcomes = heal_state(journal, &state, "rpitr chaos heal").await?;
+    swept.extend(outcomes.into_iter().map(|(what, failure)| Swept {
+        lab: state.lab.clone(),
+        what,
+        failure,
+    }));
     drop(lock);
     farewell(&state).await;
     Ok(())
+}
+
+/// Whether the lab is gone, or about to be removed.
+fn doomed(runtime: &LocalRuntime, state: &State, options: Sweep<'_>) -> bool {
+    match runtime.registry().load(&state.lab) {
+        Err(_) => true,
+        Ok(record) => options.forget_unkept && !record.keep,
+    }
 }
 
 /// Waits until the guardian has seen that nothing is left to do.

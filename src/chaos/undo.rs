@@ -151,6 +151,9 @@ async fn start(node: &Node, env: &[(String, String)], deadline: Instant) -> Resu
 }
 
 async fn relink(node: &Node, from: &str, to: &str) -> Result<(), Error> {
+    if !node.exists("rpitr.conf").await {
+        return Ok(()); // Its data directory is gone.
+    }
     let bytes = node.read_file("rpitr.conf").await?;
     let text = String::from_utf8_lossy(&bytes);
     if text.contains(from) {

@@ -1,6 +1,7 @@
 --- A cluster for chaos: a primary behind proxies, and a standby.
 
 local args = require "rpitr.core.args"
+local inject = require "rpitr.chaos.inject"
 local lab = require "rpitr.lab"
 
 local cluster = {}
@@ -31,6 +32,9 @@ function cluster.cluster(options)
   }
   if opts.standby then
     made.standby = lab.standby(made.primary, { sync = opts.sync })
+  end
+  if opts.proxied then
+    inject.watch(made)
   end
   return made
 end

@@ -22,10 +22,31 @@ end
 -- One journal and one guardian a lab, opened with the first fault.
 local session
 
+-- Proxies end with this process: the guardian leads the servers that go through one past it.
+local function link(here, primary)
+  for name, edge in pairs(primary.edges or {}) do
+    if edge.direct and not edge.watched then
+      edge.watched = true
+      local now = math.floor(host.time_now():unix() * 1000)
+      here.links[#here.links + 1] = host.chaos_begin(here.handle, {
+        seq = 0,
+        fault = { kind = "proxy", target = name },
+        undo = { { ["do"] = "relink", node = name, from = edge.through, to = edge.direct } },
+        began = now,
+        ["until"] = now + 100 * 365 * 86400 * 1000,
+      })
+    end
+  end
+end
+
 local function open(cluster)
   local primary = cluster.primary
   if not session then
-    session = { handle = host.chaos_open(primary.lab.handle), active = {} }
+    local handle, failed = host.chaos_open(primary.lab.handle)
+    if failed then
+      host.notice "faults of an earlier run could not be healed: see rpitr chaos heal"
+    end
+    session = { handle = handle, active = {}, links = {} }
     table.insert(internal.at_exit, function()
       local closing = session
       session = nil
@@ -36,6 +57,9 @@ local function open(cluster)
             heal.now(closing, closing.active[i], false)
           end)
         end
+      end
+      for _, seq in ipairs(closing.links) do
+        internal.cleanup(host.chaos_heal, closing.handle, seq, false)
       end
       host.chaos_close(closing.handle)
     end)
@@ -48,6 +72,7 @@ local function open(cluster)
     host.chaos_cluster(session.handle, known)
     session.primary, session.standby, session.archive = known.primary, known.standby, known.archive
   end
+  link(session, primary)
   return session
 end
 
@@ -138,6 +163,11 @@ function inject.inject(cluster, fault)
     internal.rethrow(problem)
   end
   return undo
+end
+
+--- Starts to watch a cluster before the first fault: should this process die, its servers are led past its proxies.
+function inject.watch(cluster)
+  open(cluster)
 end
 
 --- The faults that are there now, oldest first.
