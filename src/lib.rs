@@ -8,7 +8,7 @@
 //! bindings                     private host functions behind it: convert, guard, return
 //! engine                       the only place that knows mlua's internals: state, tasks, errors
 //! chaos                        faults, their journal and their guardian
-//! runtime postgres sql wal archive report      plain Rust
+//! runtime postgres sql wal archive workload verify report      plain Rust
 //! cli                          a thin front end over the engine
 //! ```
 
@@ -26,4 +26,6 @@ pub mod postgres;
 pub mod report;
 pub mod runtime;
 pub mod sql;
+pub mod verify;
 pub mod wal;
+pub mod workload;

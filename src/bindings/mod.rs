@@ -13,7 +13,9 @@ mod sql;
 mod sql_stream;
 mod sql_value;
 mod value;
+mod verify;
 mod wal;
+mod workload;
 
 use crate::engine::HostTable;
 use crate::failure::{Failure, Kind};
@@ -27,11 +29,13 @@ pub fn register(host: &HostTable) -> mlua::Result<()> {
     node::register(host)?;
     recovery::register(host)?;
     wal::register(host)?;
+    workload::register(host)?;
     process::register(host)?;
     random::register(host)?;
     sql::register(host)?;
     sql_stream::register(host)?;
     value::register(host)?;
+    verify::register(host)?;
     Ok(())
 }
 

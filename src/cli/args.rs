@@ -93,6 +93,14 @@ pub enum Command {
     /// Faults: heal what a run left behind
     #[command(subcommand)]
     Chaos(ChaosCommand),
+    /// Judge a finished chaos or stress run again, from its bundle alone
+    Verify {
+        /// The bundle: the folder the run wrote
+        dir: PathBuf,
+        /// The verdict as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Run the Lua tests (*_test.lua) in these files and folders
     Test {
         #[arg(default_value = "tests/lua")]

@@ -7,5 +7,6 @@ mod inspect;
 mod lab;
 mod run;
 mod test;
+mod verify;
 
 pub use run::run;

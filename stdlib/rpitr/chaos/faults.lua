@@ -6,24 +6,9 @@
 local _, internal = ...
 local args = require "rpitr.core.args"
 local kinds = require "rpitr.chaos.kinds"
+local range = require "rpitr.core.range"
 
 local faults = {}
-
---- Two numbers of seconds from `"5..20s"`, `"200ms..1s"`, `"3s"` or a number; nil for anything else.
-function faults.range(value)
-  if type(value) == "string" and value:find("..", 1, true) then
-    local from, to = value:match "^(.-)%.%.(.+)$"
-    local unit = to:match "%a+%s*$"
-    -- "5..20s": one unit for both.
-    if unit and from:match "^%s*[%d.]+%s*$" then
-      from = from .. unit
-    end
-    local least, most = args.seconds(from), args.seconds(to)
-    return least and most and least <= most and { least, most } or nil
-  end
-  local seconds = args.seconds(value)
-  return seconds and { seconds, seconds } or nil
-end
 
 local function make(kind, target, options, spec, defaults)
   local name = "chaos." .. kind
@@ -37,11 +22,7 @@ local function make(kind, target, options, spec, defaults)
   end
   local fault = args.options(name, options, all)
   fault.kind, fault.target = kind, target
-  fault.duration = faults.range(fault.duration)
-    or internal.raise({
-      kind = "arg",
-      message = ("%s: option duration must be a duration or a range such as %q"):format(name, "5..20s"),
-    }, 3)
+  fault.duration = range.seconds(name .. ": option duration", fault.duration)
   if kinds[kind].lasting == false then
     fault.duration = nil
   end
