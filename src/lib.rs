@@ -7,6 +7,7 @@
 //! stdlib/rpitr/*.lua           the public Lua API
 //! bindings                     private host functions behind it: convert, guard, return
 //! engine                       the only place that knows mlua's internals: state, tasks, errors
+//! chaos                        faults, their journal and their guardian
 //! runtime postgres sql wal archive workload verify report      plain Rust
 //! cli repl                     thin front ends over the engine
 //! ```
@@ -16,6 +17,7 @@
 
 pub mod archive;
 pub mod bindings;
+pub mod chaos;
 pub mod cli;
 pub mod engine;
 pub mod exit;

@@ -7,6 +7,7 @@ mod inspect;
 mod listing;
 mod log;
 mod push;
+mod sabotage;
 mod verify;
 
 pub use error::Error;
@@ -16,4 +17,5 @@ pub use inspect::{Inventory, TimelineInventory, inspect};
 pub use listing::{Listing, Required};
 pub use log::append;
 pub use push::{Pushed, push};
+pub use sabotage::{Sabotage, sabotage};
 pub use verify::{Finding, FindingKind, verify};

@@ -99,6 +99,9 @@ pub enum Command {
     /// Labs that exist: list, logs, psql, stop, start, remove
     #[command(subcommand)]
     Lab(LabCommand),
+    /// Faults: heal what a run left behind
+    #[command(subcommand)]
+    Chaos(ChaosCommand),
     /// Judge a finished chaos or stress run again, from its bundle alone
     Verify {
         /// The bundle: the folder the run wrote
@@ -159,6 +162,16 @@ pub enum LabCommand {
         /// Only labs at least this old, such as 30m
         #[arg(long, value_parser = duration)]
         older: Option<Duration>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ChaosCommand {
+    /// Undo the faults of runs that are over
+    Heal {
+        /// Only those of this journal, also while its run goes on
+        #[arg(long, value_name = "FILE")]
+        journal: Option<PathBuf>,
     },
 }
 
