@@ -3,6 +3,9 @@
 -- A fault is plain data (`chaos.pause("primary", "5..20s")`), so that a schedule of faults can be written down;
 -- `chaos.inject(cluster, fault)` makes it happen and returns what undoes it. The faults are in `rpitr.chaos.faults`.
 
+local host = ...
+local args = require "rpitr.core.args"
+local json = require "rpitr.json"
 local run = require "rpitr.chaos.run"
 local schedule = require "rpitr.chaos.schedule"
 local targets = require "rpitr.chaos.targets"
@@ -32,6 +35,16 @@ chaos.when = schedule.when
 --- Makes a schedule from a seed: a pure function; see `chaos.run`.
 -- @param spec { seed, duration, every, faults }
 chaos.schedule = schedule.make
+
+--- The schedule of a bundle, to run it again: `chaos.run { schedule = chaos.read_schedule(dir), ... }`.
+function chaos.read_schedule(dir)
+  return json.decode(host.fs_read(args.check("chaos.read_schedule", "dir", dir, "string") .. "/schedule.json"))
+end
+
+--- Seconds of a duration such as "10m".
+function chaos.seconds(duration)
+  return args.check("chaos.seconds", "duration", duration, "duration")
+end
 
 chaos.run = run.run
 

@@ -55,7 +55,8 @@ local function progress(here, crew, started)
   }
 end
 
-local function failed(bundle, event, e, what)
+local function failed(here, bundle, event, e, what)
+  here.say(("%s of %s: %s: %s"):format(event.fault.kind, event.fault.target, what:gsub("_", " "), e.message))
   bundle:event {
     e = what,
     n = event.n,
@@ -66,21 +67,31 @@ end
 
 -- One fault from injection to healed. A fault that could not be injected is written down and does not
 -- end the run: the coverage tells.
-local function fire(here, bundle, event, inject)
-  local ok, undo = xpcall(inject, internal.as_error, here.cluster, event.fault)
+local function fire(here, bundle, event, started)
+  local ok, undo = xpcall(faults.inject, internal.as_error, here.cluster, event.fault)
   if not ok then
-    failed(bundle, event, undo, "inject_failed")
+    failed(here, bundle, event, undo, "inject_failed")
     return
   end
   bundle:event { e = "inject", n = event.n, kind = event.fault.kind, target = event.fault.target, hold = event.hold }
-  here.active = { event.fault.kind .. " " .. tostring(event.fault.target or "") }
+  here.active = { event.fault.kind .. " " .. event.fault.target }
+  local began = host.now()
   host.sleep(event.hold)
   local healed, e = xpcall(undo.heal, internal.as_error, undo)
   here.active = {}
   if healed then
     bundle:event { e = "heal", n = event.n, kind = event.fault.kind, seconds = e.seconds, fired = e.fired }
+    here.say(
+      ("%5.1f s  %s of %s for %.1f s, healed in %.1f s"):format(
+        began - started,
+        event.fault.kind,
+        event.fault.target,
+        event.hold,
+        e.seconds
+      )
+    )
   else
-    failed(bundle, event, e, "heal_failed")
+    failed(here, bundle, event, e, "heal_failed")
   end
 end
 
@@ -104,7 +115,7 @@ function nemesis.run(here, bundle, crew, started)
         backups[#backups + 1] = backup_meanwhile(here, bundle, event)
         host.sleep(TICK)
       end
-      fire(here, bundle, event, faults.inject)
+      fire(here, bundle, event, started)
     else
       host.sleep(math.min(TICK, math.max(here.duration - seen.elapsed(), 0)))
     end

@@ -11,7 +11,9 @@ local nemesis = require "rpitr.chaos.nemesis"
 local pitr = require "rpitr.pitr"
 local schedule = require "rpitr.chaos.schedule"
 local targets = require "rpitr.chaos.targets"
+local task = require "rpitr.task"
 local timer = require "rpitr.timer"
+local report = require "rpitr.report"
 local writers = require "rpitr.workload.writers"
 
 local run = {}
@@ -27,7 +29,6 @@ local SPEC = {
   schedule = "table?",
   dir = "string?",
   require = "table?",
-  status = "function?",
   say = "function?",
 }
 
@@ -51,7 +52,7 @@ local function prepare(opts)
     primary = opts.cluster.primary,
     cluster = opts.cluster,
     say = opts.say or function() end,
-    status = opts.status,
+    active = {},
     duration = plan.duration,
   }
 end
@@ -83,8 +84,19 @@ local function describe_backup(one)
   }
 end
 
--- What stands on the status line: how fast, how far behind, what is broken right now.
-local function status(here, crew, started, before)
+-- How far the standby is behind, in bytes; nothing while one of the two does not answer.
+local function lag_of(here)
+  if not here.cluster.standby then
+    return nil
+  end
+  local ok, lag = pcall(task.with_timeout, 0.5, function()
+    return here.primary:lag_of(here.cluster.standby).bytes
+  end)
+  return ok and lag or nil
+end
+
+-- How fast, how far behind, what is broken right now.
+local function sample(here, crew, started, before)
   local stats, now = crew:stats(), host.now()
   local rate = (stats.acknowledged - before.acknowledged) / math.max(now - before.at, 0.001)
   before.acknowledged, before.at = stats.acknowledged, now
@@ -94,19 +106,32 @@ local function status(here, crew, started, before)
     acknowledged = stats.acknowledged,
     indeterminate = stats.indeterminate,
     failed = stats.failed,
-    faults = here.active or {},
+    lag = lag_of(here),
+    faults = json.array(table.move(here.active, 1, #here.active, 1, {})),
   }
+end
+
+-- The status line of a terminal.
+local function show(seen)
+  host.progress(
+    ("%.0f s  %.0f tps  %d acknowledged, %d unanswered  lag %s  %s"):format(
+      seen.elapsed,
+      seen.rate,
+      seen.acknowledged,
+      seen.indeterminate,
+      seen.lag and report.bytes(seen.lag) or "unknown",
+      #seen.faults > 0 and "FAULT " .. table.concat(seen.faults, ", ") or ""
+    )
+  )
 end
 
 -- Watches the writers while the faults fire, and notes it once a second.
 local function watch(here, bundle, crew, started)
-  local before = { acknowledged = 0, at = host.now() }
+  local before = { acknowledged = 0, at = started }
   return timer.every("1s", function()
-    local seen = status(here, crew, started, before)
+    local seen = sample(here, crew, started, before)
     host.fs_append(bundle:path "samples.jsonl", json.encode(seen) .. "\n")
-    if here.status then
-      here.status(seen)
-    end
+    show(seen)
   end)
 end
 
@@ -155,9 +180,7 @@ local function prove(here, bundle)
   local list = bundle:draw("restores", here.proof.restores, here.proof.adversarial)
   local started = host.now()
   local results = targets.restore_all(bundle, here.primary, list, here.proof.parallel, function(done, count)
-    if here.status then
-      here.status { restores = done, of = count }
-    end
+    host.progress(("restored %d of %d targets"):format(done, count))
   end)
   here.restore_seconds = host.now() - started
   return results
@@ -188,9 +211,9 @@ end
 --- Runs writers and faults against a cluster, restores to targets, judges.
 -- @param spec { cluster = { primary, standby?, receiver? }, seed = integer?, duration = "60s",
 --   every = "30..60s", workload = chaos.writers{}?, faults = { fault... }?, targets = chaos.targets{}?,
---   schedule = table?, dir = string?, require = { operations, restores, faults }?, status = function? }
+--   schedule = table?, dir = string?, require = { operations, restores, faults }?, say = function? }
 --   `schedule`: one that was made before, instead of a new one; `dir`: where the bundle goes;
---   `require`: less than this and the verdict is "unknown"
+--   `require`: less than this and the verdict is "unknown"; `say(text)` is told of every fault
 -- @return result: { verdict, text, dir, stats, schedule, restore_seconds } with :passed(), :assert()
 function run.run(spec)
   local opts = args.options("chaos.run", spec, SPEC)
