@@ -87,6 +87,15 @@ fn every_planted_defect_is_found() {
 }
 
 #[test]
+fn the_lua_suites_pass() {
+    let bench = Bench::new();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lua/chaos");
+    let done = bench.run(&["test", folder]);
+    assert_eq!(done.code, Some(0), "{}\n{}", done.stdout, done.stderr);
+    bench.assert_clean(&[]);
+}
+
+#[test]
 fn a_run_in_which_too_little_happened_is_unknown() {
     let bench = Bench::new();
     let cases: [fn(&mut serde_json::Value); 3] = [

@@ -98,7 +98,7 @@ end
 -- A base backup that runs while a fault strikes; whether it survives is part of the run.
 local function backup_meanwhile(here, bundle, event)
   return task.spawn(function()
-    local ok, e = xpcall(pitr.backup, internal.as_error, here.primary, { label = "chaos-" .. event.n })
+    local ok, e = xpcall(pitr.backup, internal.as_error, here.primary, { label = here.label .. "-" .. event.n })
     bundle:event { e = "backup", n = event.n, kind = "backup", reason = ok and "complete" or e.message }
   end)
 end

@@ -32,10 +32,14 @@ local SPEC = {
   say = "function?",
 }
 
+-- Backups of one run after another need names of their own.
+local runs = 0
+
 local REQUIRE = { operations = { "integer", 1000 }, restores = "integer?", faults = "integer?" }
 
 -- What the run is about, known before it starts; what comes later is added by `conclude`.
 local function prepare(opts)
+  runs = runs + 1
   local seed = opts.seed or host.options.seed
   local plan = opts.schedule
     or schedule.make { seed = seed, duration = opts.duration, every = opts.every, faults = opts.faults or {} }
@@ -52,6 +56,7 @@ local function prepare(opts)
     primary = opts.cluster.primary,
     cluster = opts.cluster,
     say = opts.say or function() end,
+    label = "chaos-" .. runs,
     active = {},
     duration = plan.duration,
   }
@@ -141,7 +146,7 @@ local function storm(here, bundle)
   if not primary:value("SELECT true FROM pg_database WHERE datname = $1", writers.database) then
     writers.init(primary)
   end
-  pitr.backup(primary, { label = "chaos-begin" })
+  pitr.backup(primary, { label = here.label .. "-begin" })
   local crew <close> = writers.start(primary, here.workload, {
     log = bundle:path "verification_log.jsonl",
     seed = here.seed,
