@@ -10,13 +10,15 @@ local COUNT, SECONDS = tonumber(arg[1] or 20), tonumber(arg[2] or 10)
 local primary <close> = lab.postgres { conf = { max_wal_size = "4GB", checkpoint_timeout = "1h" } }
 local dir = lab.info().folder .. "/bench"
 local from = primary:lsn()
-local result = chaos.run({
-  cluster = { primary = primary },
-  dir = dir,
-  duration = SECONDS,
-  workload = chaos.writers { think = 0, payload = "50..150" },
-  targets = chaos.targets { restores = COUNT, adversarial = 0, parallel = 1 },
-}):assert()
+local result = chaos
+  .run({
+    cluster = { primary = primary },
+    dir = dir,
+    duration = SECONDS,
+    workload = chaos.writers { think = 0, payload = "50..150" },
+    targets = chaos.targets { restores = COUNT, adversarial = 0, parallel = 1 },
+  })
+  :assert()
 local wal = primary:value("SELECT $1::pg_lsn - $2::pg_lsn", tostring(primary:lsn()), tostring(from))
 local base = pitr.catalog(primary)[1].bytes
 
@@ -39,4 +41,9 @@ print(
     COUNT
   )
 )
-print(("one at a time %5.1f a minute (goal >= 45)   two side by side %5.1f a minute"):format(a_minute(result.restore_seconds), a_minute(parallel)))
+print(
+  ("one at a time %5.1f a minute (goal >= 45)   two side by side %5.1f a minute"):format(
+    a_minute(result.restore_seconds),
+    a_minute(parallel)
+  )
+)

@@ -95,22 +95,25 @@ return drill "chaos" {
       }
     end)
 
-    local result = d:step(("%d writers for %s, faults, then %d restores"):format(arg.writers, arg.duration, arg.restores), function()
-      local long = chaos.seconds(arg.duration) >= 300
-      return chaos.run {
-        cluster = cluster,
-        duration = arg.duration,
-        every = arg.every ~= "auto" and arg.every or (long and "30..60s" or "1..3s"),
-        workload = chaos.writers { n = arg.writers, think = arg.think, deadline = "5s" },
-        faults = faults_of(arg, long and "5..20s" or "500ms..2s", cluster),
-        targets = chaos.targets { bundle = arg.targets, restores = arg.restores, parallel = arg.parallel },
-        schedule = arg.replay ~= "" and chaos.read_schedule(arg.replay) or nil,
-        dir = arg.bundle ~= "" and arg.bundle or nil,
-        say = function(text)
-          d:say(text)
-        end,
-      }
-    end)
+    local result = d:step(
+      ("%d writers for %s, faults, then %d restores"):format(arg.writers, arg.duration, arg.restores),
+      function()
+        local long = chaos.seconds(arg.duration) >= 300
+        return chaos.run {
+          cluster = cluster,
+          duration = arg.duration,
+          every = arg.every ~= "auto" and arg.every or (long and "30..60s" or "1..3s"),
+          workload = chaos.writers { n = arg.writers, think = arg.think, deadline = "5s" },
+          faults = faults_of(arg, long and "5..20s" or "500ms..2s", cluster),
+          targets = chaos.targets { bundle = arg.targets, restores = arg.restores, parallel = arg.parallel },
+          schedule = arg.replay ~= "" and chaos.read_schedule(arg.replay) or nil,
+          dir = arg.bundle ~= "" and arg.bundle or nil,
+          say = function(text)
+            d:say(text)
+          end,
+        }
+      end
+    )
 
     local verdict = result.verdict
     d:say(result.text)

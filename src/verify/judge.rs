@@ -313,6 +313,16 @@ impl Evidence {
         );
         need("restores", verdict.restores.len(), require.restores);
         need("faults fired", verdict.run.faults, require.faults);
+        let failed = |event: &&super::bundle::Event| event.e == "inject_failed";
+        let failed = self.bundle.events.iter().filter(failed).count();
+        if failed > 0 {
+            missing.push(format!("{failed} faults could not be injected"));
+        }
+        let mut need = |what: &str, got: usize, wanted: usize| {
+            if got < wanted {
+                missing.push(format!("{got} {what}, a verdict needs {wanted}"));
+            }
+        };
         // Where the WAL is short, there may be fewer different targets than asked for.
         need(
             "targets judged",

@@ -8,6 +8,7 @@ local args = require "rpitr.core.args"
 local json = require "rpitr.json"
 local run = require "rpitr.chaos.run"
 local schedule = require "rpitr.chaos.schedule"
+local shrink = require "rpitr.chaos.shrink"
 local targets = require "rpitr.chaos.targets"
 local writers = require "rpitr.workload.writers"
 
@@ -48,6 +49,8 @@ end
 
 chaos.run = run.run
 
+chaos.shrink = shrink.run
+
 --- Keeps a run's numbers and its targets in a drill's report.
 function chaos.record(d, result)
   local verdict = result.verdict
@@ -79,6 +82,8 @@ function chaos.record(d, result)
     restore_seconds = result.restore_seconds,
     operations_per_second = result.stats.rate,
   }
+  -- Throughput and lag once a second, and when each fault came and went.
+  d:attach("chaos", { samples = result.samples, events = result.events, coverage = result.coverage })
   if #rows > 0 then
     d:table("targets restored", { "#", "target", "why", "rows", "lost", "phantom", "torn", "" }, rows)
   end

@@ -130,3 +130,41 @@ fn what_is_no_bundle_is_refused_with_a_reason() {
     );
     assert_eq!(done.code, Some(11));
 }
+
+/// Faults under load, and the same schedule again.
+#[test]
+fn a_chaos_run_is_proved_and_its_schedule_replays() {
+    let bench = Bench::new();
+    let (first, again) = (bench.dir().join("first"), bench.dir().join("again"));
+    let small = [
+        "--duration=8s",
+        "--restores=3",
+        "--targets=200",
+        "--think=0..5ms",
+    ];
+    let run = |words: &[&str], folder: &PathBuf| {
+        let bundle = format!("--bundle={}", folder.display());
+        let done = bench.run(&[words, &small, &[&bundle]].concat());
+        assert_eq!(done.code, Some(0), "{}\n{}", done.stdout, done.stderr);
+        assert!(done.stdout.contains("PROVED  chaos"), "{}", done.stdout);
+        fs::read_to_string(folder.join("schedule.json")).unwrap()
+    };
+    let faults = "--faults=pause,kill_tree,ack_loss,reset,archive_fail";
+    let planned = run(&["chaos", "--seed=3", faults], &first);
+    let folder = first.display().to_string();
+    assert_eq!(run(&["chaos", "replay", &folder], &again), planned);
+    let fired = |folder: &PathBuf| {
+        let events = fs::read_to_string(folder.join("events.jsonl")).unwrap();
+        let line = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+        let injected = events
+            .lines()
+            .map(line)
+            .filter(|event| event["e"] == "inject");
+        injected
+            .map(|event| event["kind"].as_str().unwrap().to_string())
+            .collect::<Vec<_>>()
+    };
+    assert!(fired(&first).len() >= 2, "{:?}", fired(&first));
+    assert_eq!(fired(&first), fired(&again));
+    bench.assert_clean(&[]);
+}

@@ -68,8 +68,10 @@ end
 -- One fault from injection to healed. A fault that could not be injected is written down and does not
 -- end the run: the coverage tells.
 local function fire(here, bundle, event, started)
+  here.struck = event.fault.target
   local ok, undo = xpcall(faults.inject, internal.as_error, here.cluster, event.fault)
   if not ok then
+    here.struck = nil
     failed(here, bundle, event, undo, "inject_failed")
     return
   end
@@ -78,7 +80,7 @@ local function fire(here, bundle, event, started)
   local began = host.now()
   host.sleep(event.hold)
   local healed, e = xpcall(undo.heal, internal.as_error, undo)
-  here.active = {}
+  here.active, here.struck = {}, nil
   if healed then
     bundle:event { e = "heal", n = event.n, kind = event.fault.kind, seconds = e.seconds, fired = e.fired }
     here.say(
@@ -129,8 +131,12 @@ function nemesis.run(here, bundle, crew, started)
 end
 
 --- Heals what may still be there, and waits until the primary takes writes again.
-function nemesis.healed(here)
-  faults.heal_all()
+function nemesis.healed(here, bundle)
+  local ok, e = xpcall(faults.heal_all, internal.as_error)
+  if not ok then
+    -- The verdict tells; what matters now is whether the primary can go on.
+    bundle:event { e = "heal_failed", n = 0, kind = "all", reason = e.message }
+  end
   here.primary:wait_writable { timeout = 120 }
 end
 

@@ -89,9 +89,10 @@ local function describe_backup(one)
   }
 end
 
--- How far the standby is behind, in bytes; nothing while one of the two does not answer.
+-- How far the standby is behind, in bytes; nothing while the primary is not to be asked: a question to a server that
+-- does not answer would hold up the sample.
 local function lag_of(here)
-  if not here.cluster.standby then
+  if not here.cluster.standby or here.struck == "primary" or here.struck == "client" then
     return nil
   end
   local ok, lag = pcall(task.with_timeout, 0.5, function()
@@ -157,7 +158,7 @@ local function storm(here, bundle)
   nemesis.run(here, bundle, crew, started)
   watching:cancel()
   crew:stop()
-  nemesis.healed(here)
+  nemesis.healed(here, bundle)
   crew:wait_gone()
   here.stats = crew:stats()
 end
@@ -219,7 +220,7 @@ end
 --   schedule = table?, dir = string?, require = { operations, restores, faults }?, say = function? }
 --   `schedule`: one that was made before, instead of a new one; `dir`: where the bundle goes;
 --   `require`: less than this and the verdict is "unknown"; `say(text)` is told of every fault
--- @return result: { verdict, text, dir, stats, schedule, restore_seconds } with :passed(), :assert()
+-- @return result: { verdict, text, dir, stats, schedule, coverage, samples, events, restore_seconds } with :passed(), :assert()
 function run.run(spec)
   local opts = args.options("chaos.run", spec, SPEC)
   local here = prepare(opts)
@@ -227,6 +228,7 @@ function run.run(spec)
   bundle:write("schedule.json", here.plan)
   bundle:write("bundle.json", facts(here, { end_lsn = "0/0", timeline = 0 }))
   host.fs_append(bundle:path "events.jsonl", "")
+  host.fs_append(bundle:path "samples.jsonl", "")
   storm(here, bundle)
   conclude(here, bundle)
   prove(here, bundle)
@@ -239,6 +241,8 @@ function run.run(spec)
     schedule = here.plan,
     coverage = schedule.coverage(here.plan),
     restore_seconds = here.restore_seconds,
+    samples = bundle:lines "samples.jsonl",
+    events = bundle:lines "events.jsonl",
   }, Result)
   if result:passed() then
     bundle:discard()

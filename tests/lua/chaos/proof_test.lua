@@ -105,7 +105,11 @@ end, PATIENT)
 test.it("one row lost, torn, altered, there twice, or from nowhere", function()
   local drawn = just(history().xid, true)
   local one = "(SELECT min(op) FROM operations)"
-  caught("lost", drawn, tamper(("WITH e AS (DELETE FROM entries WHERE op = %s) DELETE FROM operations WHERE op = %s"):format(one, one)))
+  caught(
+    "lost",
+    drawn,
+    tamper(("WITH e AS (DELETE FROM entries WHERE op = %s) DELETE FROM operations WHERE op = %s"):format(one, one))
+  )
   caught("torn", drawn, tamper(("DELETE FROM entries WHERE op = %s AND n = 1"):format(one)))
   caught("altered", drawn, tamper(("UPDATE entries SET payload = payload || 'x' WHERE op = %s AND n = 1"):format(one)))
   caught("phantom", drawn, tamper "INSERT INTO operations (op, items, note) VALUES (1, 0, '')")
