@@ -2,6 +2,7 @@
 
 mod error;
 mod fetch;
+mod files;
 mod identity;
 mod inspect;
 mod listing;
@@ -11,8 +12,9 @@ mod verify;
 
 pub use error::Error;
 pub use fetch::{FetchOptions, fetch};
+pub use files::{WalFile, files};
 pub use identity::{IDENTITY_FILE, load_identity};
-pub use inspect::{Inventory, TimelineInventory, inspect};
+pub use inspect::{Inventory, TimelineInventory, gaps, inspect};
 pub use listing::{Listing, Required};
 pub use log::append;
 pub use push::{Pushed, push};
