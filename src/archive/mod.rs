@@ -8,6 +8,7 @@ mod inspect;
 mod listing;
 mod log;
 mod push;
+mod story;
 mod verify;
 
 pub use error::Error;
@@ -18,4 +19,5 @@ pub use inspect::{Inventory, TimelineInventory, gaps, inspect};
 pub use listing::{Listing, Required};
 pub use log::append;
 pub use push::{Pushed, push};
+pub use story::{Happening, Story, story};
 pub use verify::{Finding, FindingKind, verify};

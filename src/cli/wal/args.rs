@@ -35,8 +35,8 @@ impl WalCommand {
 /// What every command takes.
 #[derive(Debug, Args)]
 pub struct Place {
-    /// A folder of WAL files, or LAB:NODE for the archive of a lab's node (lab:NODE: the newest lab)
-    #[arg(value_name = "DIR")]
+    /// A folder of WAL files, or lab:NODE (lab:LAB/NODE) for the archive of a lab's node
+    #[arg(value_name = "DIR|lab:NODE")]
     pub place: String,
     /// Print JSON
     #[arg(long)]

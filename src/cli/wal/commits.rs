@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 use super::args::Commits;
 use super::filter::Range;
 use super::output::{Output, Progress, end_json};
-use super::source::Source;
 use crate::exit;
 use crate::failure::Failure;
 use crate::moment::format_time;
+use crate::runtime::Source;
 use crate::wal::{Event, XactDetail, XactKind, walk};
 
 pub fn run(args: &Commits, source: &Source, output: &mut Output) -> Result<i32, Failure> {

@@ -63,10 +63,6 @@ impl Range {
         self.from.map_or(first, |from| from.max(first))
     }
 
-    pub fn has(&self, lsn: Lsn) -> bool {
-        self.from.is_none_or(|from| from <= lsn) && self.to.is_none_or(|to| lsn < to)
-    }
-
     /// Whether a moment lies in the range; both ends count.
     pub fn has_time(&self, unix_us: i64) -> bool {
         self.from_time.is_none_or(|from| from <= unix_us)

@@ -7,11 +7,11 @@ use serde_json::json;
 use super::args::Place;
 use super::filter::Range;
 use super::output::{Output, Table, bytes};
-use super::source::Source;
 use crate::archive::{WalFile, files, gaps};
 use crate::exit;
 use crate::failure::Failure;
 use crate::moment::format_time;
+use crate::runtime::Source;
 use crate::wal::Lsn;
 
 /// Names only: nothing is opened but a few headers and the history files.

@@ -8,7 +8,6 @@ mod commits;
 mod filter;
 mod ls;
 mod output;
-mod source;
 mod stats;
 mod timeline;
 mod verify;
@@ -16,17 +15,17 @@ mod verify;
 pub use args::WalCommand;
 
 use self::output::Output;
-use self::source::Source;
 use super::args::Global;
 use crate::engine::show_failure;
 use crate::exit;
 use crate::failure::{Failure, Kind};
+use crate::runtime::{Source, open_source};
 
 /// Runs one WAL command to an exit code.
 pub fn run(command: &WalCommand, global: &Global) -> i32 {
     let (place, json) = command.place();
     let mut output = Output::new(global, json);
-    let outcome = source::open(place).and_then(|source| dispatch(command, &source, &mut output));
+    let outcome = open(place).and_then(|source| dispatch(command, &source, &mut output));
     let code = outcome.unwrap_or_else(|failure| {
         output.finish();
         let code = show_failure(&failure, global.color, global.error_format);
@@ -58,4 +57,12 @@ fn code_of(failure: &Failure) -> Option<i32> {
         Kind::Io if failure.code.as_deref() == Some("not_found") => Some(exit::USAGE),
         _ => None,
     }
+}
+
+fn open(place: &str) -> Result<Source, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Kind::Internal, error.to_string()))?;
+    tokio::task::LocalSet::new().block_on(&runtime, open_source(place))
 }

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use super::args::Place;
 use super::filter::Range;
 use super::output::{Output, Progress, Table, bytes, end_json};
-use super::source::Source;
 use crate::exit;
 use crate::failure::{Failure, Kind};
+use crate::runtime::Source;
 use crate::wal::{Count, Lsn, Statistics};
 
 pub fn run(place: &Place, source: &Source, output: &mut Output) -> Result<i32, Failure> {

@@ -6,10 +6,10 @@ use serde_json::json;
 use super::args::Place;
 use super::filter::Range;
 use super::output::{Output, Table};
-use super::source::Source;
 use crate::archive::{self, Finding};
 use crate::exit;
 use crate::failure::{Failure, Kind};
+use crate::runtime::Source;
 
 pub fn run(place: &Place, source: &Source, output: &mut Output) -> Result<i32, Failure> {
     let range = Range::of(place);

@@ -1,11 +1,11 @@
-//! What `DIR` stands for: a folder, or the archive of a node, wherever it runs. What lies in a
+//! What the name of an archive stands for: a folder, or the archive of a node, wherever it runs. What lies in a
 //! container's volume is mirrored to this machine first.
 
 use std::path::{Path, PathBuf};
 
+use super::{Lab, LocalRuntime, local_view};
 use crate::archive::Listing;
 use crate::failure::{Failure, Kind};
-use crate::runtime::{Lab, LocalRuntime, local_view};
 use crate::wal::{Options, Wal};
 
 /// An archive that can be read.
@@ -15,6 +15,8 @@ pub struct Source {
     pub dir: PathBuf,
     /// Where the base backups of the same lab lie, when it is one.
     pub backups: Option<PathBuf>,
+    /// Held, because what lies in its volumes can be mirrored only as long as somebody does.
+    _lab: Option<Lab>,
 }
 
 impl Source {
@@ -32,12 +34,15 @@ impl Source {
     }
 }
 
-/// Finds what a reference stands for.
-pub fn open(reference: &str) -> Result<Source, Failure> {
-    let dir = Path::new(reference);
+/// Finds what a reference stands for: a folder, `lab:NODE` (the newest lab with such a node) or
+/// `lab:LAB/NODE`. One more kind of reference is one more arm here.
+pub async fn open_source(reference: &str) -> Result<Source, Failure> {
     match reference.split_once(':') {
-        Some((lab, node)) if !dir.exists() => on_a_runtime(node_archive(lab, node)),
-        _ => folder(dir),
+        Some(("lab", place)) => match place.split_once('/') {
+            Some((lab, node)) => node_archive(Some(lab), node).await,
+            None => node_archive(None, place).await,
+        },
+        _ => folder(Path::new(reference)),
     }
 }
 
@@ -50,32 +55,24 @@ fn folder(dir: &Path) -> Result<Source, Failure> {
         };
         return Err(
             Failure::new(Kind::Arg, format!("{} {what}", dir.display())).hint(
-                "name a folder of WAL files, or LAB:NODE for the archive of a lab's node; rpitr lab ls lists them",
+                "name a folder of WAL files, or lab:NODE for the archive of a lab's node; rpitr lab ls lists them",
             ),
         );
     }
     Ok(Source {
         dir: dir.to_path_buf(),
         backups: None,
+        _lab: None,
     })
 }
 
-fn on_a_runtime<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Kind::Internal, error.to_string()))?;
-    tokio::task::LocalSet::new().block_on(&runtime, work)
-}
-
-/// The archive of a node of a lab: `lab` is a lab's id, the start of one, or the word `lab` for
-/// the newest that has such a node.
-async fn node_archive(lab: &str, node: &str) -> Result<Source, Failure> {
+/// The archive of a node of a lab: `lab` is a lab's id or the start of one; without it, the newest
+/// lab that has such a node.
+async fn node_archive(lab: Option<&str>, node: &str) -> Result<Source, Failure> {
     let runtime = LocalRuntime::from_env().or_else(|_| LocalRuntime::for_containers())?;
-    let id = if lab == "lab" {
-        newest_lab(&runtime, node)?
-    } else {
-        lab.to_string()
+    let id = match lab {
+        Some(id) => id.to_string(),
+        None => newest_lab(&runtime, node)?,
     };
     let lab = Lab::open(&runtime, &id)?;
     // Connects to the engine that holds the lab's volumes, and names the node when there is none.
@@ -96,6 +93,7 @@ async fn node_archive(lab: &str, node: &str) -> Result<Source, Failure> {
     Ok(Source {
         dir,
         backups: backups.is_dir().then_some(backups),
+        _lab: Some(lab),
     })
 }
 
