@@ -62,6 +62,15 @@ pub struct Reader<'w> {
     end: Option<Box<End>>,
 }
 
+/// Where a reader is and what it expects next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub next: Lsn,
+    pub prev: Option<Lsn>,
+    pub page_timeline: u32,
+    pub abandoned: Option<Lsn>,
+}
+
 impl std::fmt::Debug for Page {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "page {}", self.address)
@@ -72,7 +81,34 @@ impl<'w> Reader<'w> {
     /// Starts with the first record that begins at or after `from`: the page of `from` is found
     /// and the rest of a record that began before it is skipped (`XLogFindNextRecord`).
     pub fn new(wal: &'w Wal, from: Lsn) -> Reader<'w> {
-        let mut reader = Reader {
+        let mut reader = Reader::at(wal, from);
+        if let Err(fail) = reader.enter(from) {
+            reader.end = Some(Box::new(reader.judge(fail)));
+        }
+        reader
+    }
+
+    /// Goes on where another reader was: at `mark`, expecting what it expected.
+    pub(super) fn resume(wal: &'w Wal, mark: Mark) -> Reader<'w> {
+        let mut reader = Reader::at(wal, mark.next);
+        reader.prev = mark.prev;
+        reader.page_timeline = mark.page_timeline;
+        reader.abandoned = mark.abandoned;
+        reader
+    }
+
+    /// What a reader that takes over needs to know.
+    pub(super) fn mark(&self) -> Mark {
+        Mark {
+            next: self.next,
+            prev: self.prev,
+            page_timeline: self.page_timeline,
+            abandoned: self.abandoned,
+        }
+    }
+
+    fn at(wal: &'w Wal, from: Lsn) -> Reader<'w> {
+        Reader {
             wal,
             open: None,
             buffer: Vec::new(),
@@ -87,11 +123,7 @@ impl<'w> Reader<'w> {
             abandoned: None,
             verify_from: Lsn::INVALID,
             end: None,
-        };
-        if let Err(fail) = reader.enter(from) {
-            reader.end = Some(Box::new(reader.judge(fail)));
         }
-        reader
     }
 
     /// Computes checksums only of records that end on the page of `from` or later, for WAL that

@@ -61,6 +61,23 @@ pub struct Summary {
     pub end: End,
 }
 
+impl Summary {
+    /// Nothing seen yet.
+    pub(super) fn new() -> Summary {
+        Summary {
+            records: 0,
+            bytes: 0,
+            first: None,
+            commits: 0,
+            aborts: 0,
+            first_commit: None,
+            last_commit: None,
+            restore_points: Vec::new(),
+            end: End::stopped(Lsn::INVALID),
+        }
+    }
+}
+
 /// Reads every record from `from` on and shows each event to `visit`; constant memory. Damage is
 /// not an error here: look at [`Summary::end`].
 pub fn scan(wal: &Wal, from: Lsn, mut visit: impl FnMut(&Event)) -> Result<Summary, Error> {
