@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 
+use super::wal::WalCommand;
 use crate::engine::{ErrorFormat, Keep};
 use crate::report::ColorChoice;
 
@@ -99,6 +100,9 @@ pub enum Command {
     /// Labs that exist: list, logs, psql, stop, start, remove
     #[command(subcommand)]
     Lab(LabCommand),
+    /// Read WAL: list, count, verify, commits, incidents, timelines
+    #[command(subcommand)]
+    Wal(WalCommand),
     /// Run the Lua tests (*_test.lua) in these files and folders
     Test {
         #[arg(default_value = "tests/lua")]
