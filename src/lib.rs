@@ -7,7 +7,8 @@
 //! stdlib/rpitr/*.lua           the public Lua API
 //! bindings                     private host functions behind it: convert, guard, return
 //! engine                       the only place that knows mlua's internals: state, tasks, errors
-//! runtime postgres sql wal archive report      plain Rust
+//! chaos                        faults, their journal and their guardian
+//! runtime postgres sql wal archive workload verify report      plain Rust
 //! cli repl                     thin front ends over the engine
 //! ```
 
@@ -16,6 +17,7 @@
 
 pub mod archive;
 pub mod bindings;
+pub mod chaos;
 pub mod cli;
 pub mod engine;
 pub mod exit;
@@ -26,4 +28,6 @@ pub mod repl;
 pub mod report;
 pub mod runtime;
 pub mod sql;
+pub mod verify;
 pub mod wal;
+pub mod workload;

@@ -103,6 +103,17 @@ pub enum Command {
     /// Read WAL: list, count, verify, commits, incidents, timelines
     #[command(subcommand)]
     Wal(WalCommand),
+    /// Faults: heal what a run left behind
+    #[command(subcommand)]
+    Chaos(ChaosCommand),
+    /// Judge a finished chaos or stress run again, from its bundle alone
+    Verify {
+        /// The bundle: the folder the run wrote
+        dir: PathBuf,
+        /// The verdict as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Run the Lua tests (*_test.lua) in these files and folders
     Test {
         #[arg(default_value = "tests/lua")]
@@ -155,6 +166,16 @@ pub enum LabCommand {
         /// Only labs at least this old, such as 30m
         #[arg(long, value_parser = duration)]
         older: Option<Duration>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ChaosCommand {
+    /// Undo the faults of runs that are over
+    Heal {
+        /// Only those of this journal, also while its run goes on
+        #[arg(long, value_name = "FILE")]
+        journal: Option<PathBuf>,
     },
 }
 

@@ -100,7 +100,8 @@ end
 --- Creates and starts a primary: data checksums, SCRAM, loopback only, WAL archived by
 -- `rpitr archive-push` into the lab's own archive.
 -- @param options { name = "primary", version = integer?, wal_segment_size = "16MB", conf = table?,
---   archive = true, durable = false }
+--   archive = true, durable = false, proxied = false, clock = false }  `proxied`: clients and standbys reach it
+--   through proxies that faults of the network act in; `clock`: its clock can be set (`chaos.clock_step`)
 -- @return node
 -- @usage local pg <close> = lab.postgres { name = "primary" }
 function lab.postgres(options)
@@ -111,6 +112,8 @@ function lab.postgres(options)
     conf = "table?",
     archive = { "boolean", true },
     durable = { "boolean", false },
+    proxied = { "boolean", false },
+    clock = { "boolean", false },
   })
   local primary = add_node(opts.name, "primary", opts)
   primary:initdb { wal_segment_size = math.floor(opts.wal_segment_size), durable = opts.durable }
@@ -118,6 +121,10 @@ function lab.postgres(options)
   if opts.archive then
     primary:archive_into(primary:new_archive())
   end
+  if opts.clock then
+    primary:fake_clock()
+  end
+  primary.proxied = opts.proxied
   primary:start()
   return primary
 end
