@@ -22,6 +22,7 @@ pub mod cli;
 pub mod engine;
 pub mod exit;
 pub mod failure;
+pub mod moment;
 pub mod postgres;
 pub mod repl;
 pub mod report;

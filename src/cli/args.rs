@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 
+use super::wal::WalCommand;
 use crate::engine::{ErrorFormat, Keep};
 use crate::report::ColorChoice;
 
@@ -105,6 +106,9 @@ pub enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Read WAL: list, count, verify, commits, incidents, timelines
+    #[command(subcommand)]
+    Wal(WalCommand),
     /// Judge a finished chaos or stress run again, from its bundle alone
     Verify {
         /// The bundle: the folder the run wrote

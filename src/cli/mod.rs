@@ -8,5 +8,6 @@ mod lab;
 mod run;
 mod test;
 mod verify;
+mod wal;
 
 pub use run::run;
