@@ -26,8 +26,14 @@ struct Evidence {
 /// Judges a finished run. An error means that the bundle cannot be read; a run that went wrong is a
 /// verdict.
 pub fn judge(bundle: Bundle) -> Result<Verdict, Error> {
+    let rows = bundle.folder.join("final.tsv.zst");
+    if !rows.exists() {
+        return Err(Error::Unfinished {
+            path: bundle.folder,
+        });
+    }
     let mut history = History::read(&bundle.log())?;
-    let last = State::read(&bundle.folder.join("final.tsv.zst"))?;
+    let last = State::read(&rows)?;
     let order = match read_order(&bundle) {
         Ok(order) => order,
         // Without the order there is nothing to hold anything against.

@@ -47,6 +47,10 @@ local function prepare(opts)
   local required = args.options("chaos.run: require", opts.require, REQUIRE)
   required.restores = required.restores or proof.restores
   required.faults = required.faults or (#plan.events > 0 and 1 or 0)
+  local clock_moved = false
+  for _, event in ipairs(plan.events) do
+    clock_moved = clock_moved or event.fault.kind == "clock_step"
+  end
   return {
     seed = seed,
     plan = plan,
@@ -57,6 +61,7 @@ local function prepare(opts)
     cluster = opts.cluster,
     say = opts.say or function() end,
     label = "chaos-" .. runs,
+    clock_moved = clock_moved,
     active = {},
     duration = plan.duration,
   }
@@ -69,7 +74,7 @@ local function facts(here, extra)
     major = here.primary.major,
     workload = here.workload,
     synchronous_commit = here.workload.synchronous_commit or "on",
-    clock_moved = here.clock_moved or false,
+    clock_moved = here.clock_moved,
     targets = here.proof.bundle,
     require = here.required,
     backups = json.array {},
@@ -219,7 +224,8 @@ end
 --   every = "30..60s", workload = chaos.writers{}?, faults = { fault... }?, targets = chaos.targets{}?,
 --   schedule = table?, dir = string?, require = { operations, restores, faults }?, say = function? }
 --   `schedule`: one that was made before, instead of a new one; `dir`: where the bundle goes;
---   `require`: less than this and the verdict is "unknown"; `say(text)` is told of every fault
+--   `require`: less than this and the verdict is "unknown"; the run goes on for up to three minutes more until it has
+--   the operations; `say(text)` is told of every fault
 -- @return result: { verdict, text, dir, stats, schedule, coverage, samples, events, restore_seconds } with :passed(), :assert()
 function run.run(spec)
   local opts = args.options("chaos.run", spec, SPEC)
