@@ -2,6 +2,7 @@
 //! arguments, guards its waits against cancellation and returns; policy lives in Lua.
 
 mod console;
+mod docker;
 mod fs;
 mod lab;
 mod node;
@@ -20,6 +21,7 @@ use crate::failure::{Failure, Kind};
 /// Adds every host function.
 pub fn register(host: &HostTable) -> mlua::Result<()> {
     console::register(host)?;
+    docker::register(host)?;
     fs::register(host)?;
     lab::register(host)?;
     node::register(host)?;
