@@ -27,17 +27,9 @@ local docker = {}
 docker.wait = wait
 
 -- One lab a run for everything made here, connected to the engine when it is first needed.
-local current
-
-local function engine()
-  if not current then
-    local handle, info = life.create("docker", function()
-      current = nil
-    end)
-    current = { all = host.docker_of(handle), info = info, made = 0 }
-  end
-  return current
-end
+local engine = life.shared("docker", function(handle)
+  return { all = host.docker_of(handle), made = 0 }
+end)
 
 local function name_of(name, kind)
   local here = engine()

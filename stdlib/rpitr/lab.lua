@@ -13,17 +13,9 @@ local node = require "rpitr.lab.node"
 local lab = {}
 
 -- One lab a run, created when the first node is.
-local current
-
-local function this_lab()
-  if not current then
-    local handle, info = life.create(host.options.runtime, function()
-      current = nil
-    end)
-    current = { handle = handle, info = info, nodes = {}, archives = 0 }
-  end
-  return current
-end
+local this_lab = life.shared(host.options.runtime, function(handle, info)
+  return { handle = handle, info = info, nodes = {}, archives = 0 }
+end)
 
 --- { id, folder } of this run's lab.
 function lab.info()

@@ -8,12 +8,9 @@ local function is_kept()
   return host.options.keep == "always" or (host.options.keep == "failed" and internal.failed)
 end
 
---- Creates a lab. It goes when the run ends, unless --keep says otherwise; what is in it dies with it, so it is
+-- Creates a lab. It goes when the run ends, unless --keep says otherwise; what is in it dies with it, so it is
 -- the last thing that is cleaned up.
--- @param runtime "local" | "docker"
--- @param forget function()  called first when the run ends
--- @return handle, { id, folder }
-function life.create(runtime, forget)
+local function create(runtime, forget)
   local handle = host.lab_create {
     script = internal.script,
     run = host.options.run_id,
@@ -35,6 +32,35 @@ function life.create(runtime, forget)
     end
   end)
   return handle, info
+end
+
+--- A function that gives the one lab this run has for a purpose, made when it is first asked for; by several
+-- tasks at once, too.
+-- @param runtime "local" | "docker"
+-- @param build function(handle, info)  what the function gives: a table
+function life.shared(runtime, build)
+  local current, making
+  return function()
+    while making do
+      host.event_wait(making)
+    end
+    if not current then
+      making = host.event_new()
+      local ok, made = xpcall(function()
+        return build(create(runtime, function()
+          current = nil
+        end))
+      end, internal.as_error)
+      local waited = making
+      making = nil
+      host.event_notify(waited)
+      if not ok then
+        error(made, 0)
+      end
+      current = made
+    end
+    return current
+  end
 end
 
 return life

@@ -181,6 +181,9 @@ test.describe("after a failover", function()
       return new:lsn() >= archived
     end)
     test.equal(new:value "SELECT count(*) FROM log", rows, "from the archive")
+    test.raises(function()
+      new:take_wal_of(new)
+    end, { kind = "state", match = "only copied from its disk when it is dead" })
     test.ok(#new:take_wal_of(old) >= 1)
     eventually(function()
       return new:lsn() >= written
