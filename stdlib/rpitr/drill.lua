@@ -252,6 +252,28 @@ function Run:table(title, columns, rows)
   self.report:table(title, columns, rows)
 end
 
+--- Stops here and opens a session on what the drill has: `d`, its nodes by name, the local variables
+-- around this line. Ctrl-D or `:quit` goes on, `:abort` ends the drill. Without a terminal it goes on
+-- at once and says so.
+function Run:breakpoint()
+  local frame = internal.locals_of_caller()
+  if not host.options.interactive then
+    self:say("breakpoint at line " .. tostring(frame.line) .. " passed: there is no terminal")
+    return
+  end
+  local names = frame.values
+  for name, node in pairs(internal.lab_nodes and internal.lab_nodes() or {}) do
+    names[name] = names[name] or node
+  end
+  names.d = self
+  host.print(("breakpoint at %s:%s; :quit goes on, :abort ends the drill"):format(frame.file, frame.line))
+  local session = require("rpitr.core.repl.session").new(names)
+  session:run {}
+  if session.aborted then
+    internal.raise({ kind = "interrupted", message = "ended at a breakpoint" }, 2)
+  end
+end
+
 --- Runs `fn(err)` when the drill ends, however it ends.
 function Run:defer(fn)
   args.check("d:defer", "fn", fn, "function")

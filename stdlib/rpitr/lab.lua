@@ -17,7 +17,7 @@ local this_lab = life.shared(host.options.runtime, function(handle, info)
   return { handle = handle, info = info, nodes = {}, archives = 0 }
 end)
 
---- { id, folder } of this run's lab.
+--- { id, folder, runtime } of this run's lab; `runtime` is "local" or "docker".
 function lab.info()
   return this_lab().info
 end
@@ -68,7 +68,8 @@ end
 --- Creates and starts a primary: data checksums, SCRAM, loopback only, WAL archived by
 -- `rpitr archive-push` into the lab's own archive.
 -- @param options { name = "primary", version = integer?, wal_segment_size = "16MB", conf = table?,
---   archive = true, durable = false }
+--   archive = true, durable = false, proxied = false, clock = false }  `proxied`: clients and standbys reach it
+--   through proxies that faults of the network act in; `clock`: its clock can be set (`chaos.clock_step`)
 -- @return node
 -- @usage local pg <close> = lab.postgres { name = "primary" }
 function lab.postgres(options)
@@ -79,6 +80,8 @@ function lab.postgres(options)
     conf = "table?",
     archive = { "boolean", true },
     durable = { "boolean", false },
+    proxied = { "boolean", false },
+    clock = { "boolean", false },
   })
   local primary = add_node(opts.name, "primary", opts)
   primary:initdb { wal_segment_size = math.floor(opts.wal_segment_size), durable = opts.durable }
@@ -86,6 +89,10 @@ function lab.postgres(options)
   if opts.archive then
     primary:archive_into(primary:new_archive())
   end
+  if opts.clock then
+    primary:fake_clock()
+  end
+  primary.proxied = opts.proxied
   primary:start()
   return primary
 end
@@ -114,6 +121,11 @@ end
 function lab.sandbox(options)
   local opts = args.options("lab.sandbox", options, { name = { "string", "sandbox" }, version = "integer?" })
   return add_node(opts.name, "sandbox", opts)
+end
+
+-- The nodes that exist, without making a lab when there is none.
+function internal.lab_nodes()
+  return current and current.nodes or {}
 end
 
 --- The lab's nodes by name.

@@ -20,8 +20,11 @@ function report.seconds(value)
   if value < 1 then
     return ("%d ms"):format(math.floor(value * 1000 + 0.5))
   end
+  if value < 100 then
+    return ("%.2f s"):format(value)
+  end
   local whole = math.floor(value + 0.5)
-  return value < 100 and ("%.2f s"):format(value) or ("%d min %02d s"):format(whole // 60, whole % 60)
+  return ("%d min %02d s"):format(whole // 60, whole % 60)
 end
 
 --- Bytes as people read them.

@@ -12,6 +12,7 @@ local json = require "rpitr.json"
 local random = require "rpitr.random"
 local stopwatch = require "rpitr.core.stopwatch"
 local task = require "rpitr.task"
+local writers = require "rpitr.workload.writers"
 
 local workload = {}
 
@@ -383,6 +384,33 @@ end
 --- The ledger: `list(outcome)` and `entries`.
 function Load:ledger()
   return self.ledger_
+end
+
+-- Writers for chaos and stress ---------------------------------------------------------------------
+
+--- Starts many small writers, each operation on record in a log that survives any kill of rpitr:
+-- `send` before it goes out, then `ok`, `fail` or `info` (nobody knows) with the server's clock and WAL
+-- positions around the commit. Creates the database they write on first use.
+-- @param pg node
+-- @param options { log = string, n = 8, rows = "1..3", think = "0..10ms", payload = "10..200",
+--   deadline = "5s", rollback = 0.02, savepoint = 0.05, synchronous_commit = string?, seed = integer? }
+--   `rows` in the second table for each in the first; `think` between two operations; `payload` bytes of
+--   text a row; `rollback`, `savepoint`: shares of the transactions that end, or work, that way
+-- @return writers with :stats(), :wait(n), :pause(), :resume(), :stop(); closing stops them
+-- @error arg, io
+function workload.writers(pg, options)
+  local opts = {}
+  for key, value in pairs(options or {}) do
+    opts[key] = value
+  end
+  local log, seed = opts.log, opts.seed
+  opts.log, opts.seed = nil, nil
+  args.check("workload.writers", "option log", log, "string")
+  local spec = writers.spec(opts)
+  if not pg:value("SELECT true FROM pg_database WHERE datname = $1", writers.database) then
+    writers.init(pg)
+  end
+  return writers.start(pg, spec, { log = log, seed = seed })
 end
 
 return workload

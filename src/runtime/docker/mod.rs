@@ -21,6 +21,7 @@ mod place;
 mod remove;
 mod script;
 mod server;
+mod session;
 mod start;
 mod tar;
 mod view;

@@ -5,7 +5,7 @@ local host, internal = ...
 local life = {}
 
 local function is_kept()
-  return host.options.keep == "always" or (host.options.keep == "failed" and internal.failed)
+  return host.options.keep == "always" or (host.options.keep == "failed" and internal.failed) or internal.keep_this_lab
 end
 
 -- Creates a lab. It goes when the run ends, unless --keep says otherwise; what is in it dies with it, so it is

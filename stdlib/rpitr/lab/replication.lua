@@ -33,7 +33,7 @@ return function(Node)
       "SELECT pg_create_physical_replication_slot($1) WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)",
       slot
     )
-    return host.node_conninfo(primary.handle, self.handle, host.lab_passfile(self.lab.handle)), slot
+    return primary:link_for(self), slot
   end
 
   -- Starts this node, whose files come from `primary`, as its standby.
@@ -53,6 +53,10 @@ return function(Node)
     }
     if opts.archive then
       self:archive_into(self:new_archive())
+    end
+    if primary.proxied then
+      -- Five seconds, the default, are long for a connection that a fault has torn down.
+      self:write_conf { wal_retrieve_retry_interval = "500ms" }
     end
     self:write_conf(opts.conf or {})
     host.node_write(self.handle, self.data .. "/standby.signal", "")
