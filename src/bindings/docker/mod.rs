@@ -39,7 +39,7 @@ pub fn register(host: &HostTable) -> mlua::Result<()> {
     host.waiting(
         "tcp_answers",
         |_, (address, port): (String, u16)| async move {
-            Ok(guard(crate::runtime::answers(&address, port)).await?)
+            guard(crate::runtime::answers(&address, port)).await
         },
     )?;
     images(host)?;
