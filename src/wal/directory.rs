@@ -256,6 +256,12 @@ impl Wal {
         Some(self.segment_size().start(*number))
     }
 
+    /// The end of the last segment on the chain.
+    pub fn last(&self) -> Option<Lsn> {
+        let number = self.files.keys().next_back()?;
+        Some(self.segment_size().start(number.saturating_add(1)))
+    }
+
     pub(super) fn expect(&self) -> Expect {
         Expect {
             magic: self.identity.magic,

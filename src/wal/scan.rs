@@ -135,6 +135,32 @@ pub fn scan(wal: &Wal, from: Lsn, mut visit: impl FnMut(&Event)) -> Result<Summa
     })
 }
 
+/// Shows each event of a record that starts at `from` or later and before `to` to `visit`, until that
+/// says no. Returns where and why reading ended, unless it was cut short.
+pub fn walk(
+    wal: &Wal,
+    from: Lsn,
+    to: Option<Lsn>,
+    mut visit: impl FnMut(&Event) -> bool,
+) -> Result<Option<End>, Error> {
+    let mut reader = Reader::new(wal, from);
+    loop {
+        let record = match reader.read() {
+            Ok(record) if to.is_some_and(|to| record.start >= to) => return Ok(None),
+            Ok(record) => record,
+            Err(end) => return Ok(Some(*end)),
+        };
+        match event(&record) {
+            Ok(Some(found)) if !visit(&found) => return Ok(None),
+            Ok(_) => {}
+            Err(error) => {
+                let start = record.start;
+                return Ok(Some(reader.reject(start, error)));
+            }
+        }
+    }
+}
+
 /// The commits of the given transactions between `from` and `to` (start positions, `to`
 /// excluded), by top-level xid. A transaction missing from the answer did not commit there.
 /// Damage before `to` is an error; a legal end of WAL before it is not.
