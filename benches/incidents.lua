@@ -103,7 +103,8 @@ return drill "incidents" {
       for _, v in ipairs(scene.victims) do
         local c, all = candidate_for(v, candidates)
         v.candidate = c
-        named[c or v] = true
+        -- What went with the victim, such as a view of a table that was dropped, is the same accident.
+        named[c and c.xid or v] = true
         local right = c and c.kind == v.kind.found and (v.xid == nil or c.xid == v.xid & 0xFFFFFFFF)
         missed = missed + (right and 0 or 1)
         if not right then
@@ -112,7 +113,7 @@ return drill "incidents" {
       end
       local false_hits = 0
       for _, c in ipairs(candidates) do
-        if not named[c] then
+        if not named[c.xid] then
           false_hits = false_hits + 1
           d:say("A false hit: %s of %s, transaction %s.", c.kind, table.concat(c.names, ", "), tostring(c.xid))
         end

@@ -14,6 +14,7 @@ mod scan;
 mod segment;
 mod statistics;
 mod stop;
+mod unpack;
 mod version;
 mod xact;
 mod xlog;
@@ -23,7 +24,7 @@ pub use analysis::{
     Names, Proposal, Relation, RelationKind, Rows, Touched, Transaction, analyse, incidents,
 };
 pub use commits::{Commit, Wanted, commits, kinds};
-pub use directory::{Identity, Options, SegmentFile, Wal, list_segments};
+pub use directory::{Identity, ListedFile, Options, SegmentFile, Wal, list_files};
 pub use end::{End, Reason, Verdict};
 pub use error::Error;
 pub use history::{Chain, ChainLink, HistoryEntry, parse_history};
@@ -35,6 +36,7 @@ pub use scan::{Event, RestorePoint, Summary, commits_by_xid, event, scan, walk};
 pub use segment::{FileName, SegmentSize};
 pub use statistics::{Count, Statistics};
 pub use stop::{Refusal, Stop, StopRequest, Target, stop_point};
+pub use unpack::Packing;
 pub use version::{magic_of_major, major_of_magic};
 pub use xact::{Prepare, Xact, XactDetail, XactKind, unix_micros};
 pub use xlog::XlogEvent;

@@ -4,9 +4,7 @@
 //! crosses pages. No byte sequence makes the reader panic; what cannot be read ends the stream
 //! with an [`End`], and asking again returns the same one.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
 use super::page::{
     FIRST_IS_CONTRECORD, FIRST_IS_OVERWRITE_CONTRECORD, PageHeader, SHORT_HEADER, u32_at, u64_at,
@@ -14,6 +12,7 @@ use super::page::{
 use super::record::{
     HEADER, MAX_LENGTH, RMGR_XLOG, RecordHeader, XLOG_OVERWRITE_CONTRECORD, XLOG_SWITCH, checksum,
 };
+use super::unpack::Source;
 use super::{End, Lsn, PAGE_SIZE, Reason, Record, RecordError, Verdict, Wal};
 
 const PAGE: u64 = PAGE_SIZE as u64;
@@ -44,7 +43,7 @@ enum Place {
 #[derive(Debug)]
 pub struct Reader<'w> {
     wal: &'w Wal,
-    open: Option<(u64, File, u64)>,
+    open: Option<(u64, Source)>,
     buffer: Vec<u8>,
     /// The position of the first byte in the buffer, and how many bytes are valid.
     buffered: (u64, usize),
