@@ -41,10 +41,11 @@ local PLANTS = {
 
 local function undo(d, arg, scene, pg, v, c)
   local node <close> = pitr.restore(pg, { to = PLANTS[arg.plant](c), verify = false })
+  -- What was prepared is not yet committed there: to undo it is to roll it back.
+  pitr.roll_back_prepared(node, c)
   local problems, commits = scene:judge(node, v, c.target.lsn)
-  local next_commit = node.proof.next_commit
-  if v.xid and arg.plant == "none" and not (next_commit and next_commit.xid == v.xid & 0xFFFFFFFF) then
-    problems[#problems + 1] = "the next commit is not the accident's"
+  for _, one in ipairs(arg.plant == "none" and pitr.check_choice(node, c) or {}) do
+    problems[#problems + 1] = not one.held and one.name .. ": " .. one.detail or nil
   end
   node:stop "immediate"
   node:wipe()

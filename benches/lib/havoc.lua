@@ -440,20 +440,10 @@ local function probe(node, v)
   end
 end
 
--- Before its COMMIT PREPARED the accident's transaction is still there, and holds its locks: to undo it is to roll
--- it back.
-local function roll_back(node, v)
-  local db <close> = node:connect { dbname = havoc.database }
-  if v.kind.prepared and db:value("SELECT true FROM pg_prepared_xacts WHERE gid = $1", v.name) then
-    db:exec(("ROLLBACK PREPARED '%s'"):format(v.name))
-  end
-end
-
 --- Holds a restored server against the ledger at a position: every commit before it, none after, nothing of
 -- accident `v`. Returns a list of problems, empty when all is right, and how many commits were expected.
 function Havoc:judge(node, v, at)
   local expected = expected_at(self, at)
-  roll_back(node, v)
   local problems = differences(expected, task.with_timeout("60s", found_on, node))
   local ok, trace = pcall(probe, node, v)
   if trace then
