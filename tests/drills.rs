@@ -171,7 +171,10 @@ fn pitr_finds_the_mistake_without_being_told() {
     let (report, run) = bench.drill(PITR, 0);
     assert_passed(&report, "pitr", 7);
     let checks = names_of(&report["checks"], "name").join("\n");
-    assert!(checks.contains("found in the WAL is the mistake"), "{checks}");
+    assert!(
+        checks.contains("found in the WAL is the mistake"),
+        "{checks}"
+    );
     run.says("What destroyed rows since the backup");
     run.says("delete  public.customers");
     bench.assert_clean(&[]);
