@@ -9,6 +9,7 @@ mod listing;
 mod log;
 mod push;
 mod story;
+mod sabotage;
 mod verify;
 
 pub use error::Error;
@@ -20,4 +21,5 @@ pub use listing::{Listing, Required};
 pub use log::append;
 pub use push::{Pushed, push};
 pub use story::{Happening, Story, story};
+pub use sabotage::{Sabotage, sabotage};
 pub use verify::{Finding, FindingKind, verify};

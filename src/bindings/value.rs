@@ -164,6 +164,9 @@ pub fn register(host: &HostTable) -> mlua::Result<()> {
         Ok(LuaTime(Utc::now().timestamp_micros()))
     })?;
     host.function("time_from_micros", |_, micros: i64| Ok(LuaTime(micros)))?;
+    host.function("time_micros", |_, time: mlua::UserDataRef<LuaTime>| {
+        Ok(time.0)
+    })?;
     host.function("is_time", |_, value: Value| {
         Ok(value.as_userdata().is_some_and(AnyUserData::is::<LuaTime>))
     })?;

@@ -162,7 +162,7 @@ impl<'w> Reader<'w> {
     }
 
     /// Ends the stream at a record whose checksum is right but whose contents are not.
-    pub(super) fn reject(&mut self, start: Lsn, error: RecordError) -> End {
+    pub(crate) fn reject(&mut self, start: Lsn, error: RecordError) -> End {
         let size = self.wal.segment_size();
         let file = self.wal.files.get(&size.number(start));
         let end = End {

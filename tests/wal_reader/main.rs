@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod assemble;
+mod contents;
 mod mutations;
+mod overwrite;
 mod packed;
 #[path = "../pg/mod.rs"]
 mod pg;

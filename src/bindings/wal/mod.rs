@@ -30,7 +30,7 @@ pub fn register(host: &HostTable) -> mlua::Result<()> {
 }
 
 /// Reading WAL is work for another thread: the script's other tasks go on.
-async fn off_thread<T: Send + 'static>(
+pub(super) async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
     guard(tokio::task::spawn_blocking(work))
