@@ -94,6 +94,7 @@ fn an_archive_is_told() {
     commits(&world);
     incidents(&world);
     damage(&world);
+    packed(&world);
     misuse(&world);
     world.end();
 }
@@ -241,6 +242,41 @@ fn damage(world: &World) {
     world.wal(&["stats", text(&bad)]).expect(10);
     let story = world.json(&["timeline", text(&bad)], 10);
     assert_eq!(story["end"]["damage"], true);
+}
+
+/// Compressed files are WAL like any other.
+fn packed(world: &World) {
+    let folder = world.copy("packed");
+    let mut packed = Vec::new();
+    for (n, path) in entries(&folder).into_iter().enumerate() {
+        if path.extension().is_none() && n % 2 == 0 {
+            let done = std::process::Command::new("gzip")
+                .arg(&path)
+                .status()
+                .unwrap();
+            assert!(done.success());
+            packed.push(path.file_name().unwrap().to_str().unwrap().to_string() + ".gz");
+        }
+    }
+    let files = world.json(&["ls", text(&folder)], 0);
+    let names: Vec<_> = list(&files, "files")
+        .iter()
+        .map(|file| file["name"].as_str().unwrap())
+        .collect();
+    assert!(
+        packed.len() > 1 && packed.iter().all(|name| names.contains(&name.as_str())),
+        "{names:?}"
+    );
+    world.wal(&["verify", text(&folder)]).expect(0);
+    let (plain, same) = (["find", text(&world.archive)], ["find", text(&folder)]);
+    assert_eq!(
+        world.json(&plain, 0)["incidents"],
+        world.json(&same, 0)["incidents"]
+    );
+
+    fs::write(folder.join(&packed[0]), "not gzip").unwrap();
+    let findings = world.json(&["verify", text(&folder)], 10);
+    assert_eq!(list(&findings, "findings")[0]["file"], packed[0].as_str());
 }
 
 fn misuse(world: &World) {
