@@ -41,4 +41,4 @@ macro_rules! suites {
     };
 }
 
-suites! { damage lab pitr rules sql verify }
+suites! { damage faults lab pitr rules sql verify }

@@ -54,12 +54,12 @@ local function open(cluster)
         for i = #closing.active, 1, -1 do
           -- Servers may have been stopped by now: nothing to probe.
           internal.cleanup(function()
-            heal.now(closing, closing.active[i], false)
+            heal.now(closing, closing.active[i])
           end)
         end
       end
       for _, seq in ipairs(closing.links) do
-        internal.cleanup(host.chaos_heal, closing.handle, seq, false)
+        internal.cleanup(host.chaos_heal, closing.handle, seq)
       end
       host.chaos_close(closing.handle)
     end)
@@ -159,7 +159,7 @@ function inject.inject(cluster, fault)
   local done, problem = xpcall(effect.strike, internal.as_error, cluster, fault, node, undo)
   if not done then
     -- Half a fault is taken back at once; what went wrong first is what counts.
-    pcall(heal.now, here, undo, false)
+    pcall(heal.now, here, undo)
     internal.rethrow(problem)
   end
   return undo
