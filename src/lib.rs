@@ -9,7 +9,7 @@
 //! engine                       the only place that knows mlua's internals: state, tasks, errors
 //! chaos                        faults, their journal and their guardian
 //! runtime postgres sql wal archive workload verify report      plain Rust
-//! cli                          a thin front end over the engine
+//! cli repl                     thin front ends over the engine
 //! ```
 
 // In the library only: in tests an unwrap is an assertion.
@@ -22,7 +22,9 @@ pub mod cli;
 pub mod engine;
 pub mod exit;
 pub mod failure;
+pub mod moment;
 pub mod postgres;
+pub mod repl;
 pub mod report;
 pub mod runtime;
 pub mod sql;

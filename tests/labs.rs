@@ -41,4 +41,4 @@ macro_rules! suites {
     };
 }
 
-suites! { damage faults lab pitr rules sql verify }
+suites! { damage faults files lab pitr replication rules sql verify wal }

@@ -9,6 +9,7 @@ mod node;
 mod process;
 mod random;
 mod recovery;
+mod repl;
 mod sql;
 mod sql_stream;
 mod sql_value;
@@ -32,6 +33,7 @@ pub fn register(host: &HostTable) -> mlua::Result<()> {
     workload::register(host)?;
     process::register(host)?;
     random::register(host)?;
+    repl::register(host)?;
     sql::register(host)?;
     sql_stream::register(host)?;
     value::register(host)?;

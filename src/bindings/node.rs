@@ -61,7 +61,21 @@ fn nodes(host: &HostTable) -> mlua::Result<()> {
         };
         fill().map_err(internal)
     })?;
-    // How another node reaches this one, as a connection string without a password.
+    // How another node reaches this one.
+    host.function(
+        "node_endpoint",
+        |lua, (node, other): (UserDataRef<NodeHandle>, UserDataRef<NodeHandle>)| {
+            let endpoint = node.0.endpoint_for_node(&other.0);
+            let fill = || -> mlua::Result<Table> {
+                let table = lua.create_table()?;
+                table.raw_set("host", endpoint.host)?;
+                table.raw_set("port", endpoint.port)?;
+                Ok(table)
+            };
+            fill().map_err(internal)
+        },
+    )?;
+    // The same as a connection string without a password.
     host.function(
         "node_conninfo",
         |_, (node, other, passfile): (UserDataRef<NodeHandle>, UserDataRef<NodeHandle>, String)| {

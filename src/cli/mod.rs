@@ -7,6 +7,7 @@ mod inspect;
 mod lab;
 mod run;
 mod test;
+mod wal;
 mod verify;
 
 pub use run::run;

@@ -34,7 +34,7 @@ local function this_lab()
     internal.failed = internal.failed or not ok
     local made = current
     current = nil
-    if keep_lab() then
+    if keep_lab() or internal.keep_this_lab then
       host.lab_keep(made.handle)
       host.print(
         ("lab %s is kept: rpitr lab ls shows it, rpitr lab rm %s removes it"):format(made.info.id, made.info.id)
@@ -49,7 +49,7 @@ local function this_lab()
   return current
 end
 
---- { id, folder } of this run's lab.
+--- { id, folder, runtime } of this run's lab; `runtime` is "local" or "docker".
 function lab.info()
   return this_lab().info
 end
@@ -131,19 +131,20 @@ end
 
 --- Creates a streaming standby of `primary` with pg_basebackup and a replication slot.
 -- @param primary node
--- @param options { name = "standby", sync = false, conf = table? }  `sync`: the primary waits for it
+-- @param options { name = "standby", sync = false, archive = false, conf = table? }  `sync`: the primary
+--   waits for it; `archive`: once promoted it archives into an archive of its own
 -- @return node
 function lab.standby(primary, options)
   local opts = args.options("lab.standby", options, {
     name = { "string", "standby" },
     sync = { "boolean", false },
+    archive = { "boolean", false },
     conf = "table?",
   })
   local standby = add_node(opts.name, "standby", { version = primary.major })
-  standby:follow(primary, { conf = opts.conf })
+  standby:follow(primary, { archive = opts.archive, conf = opts.conf })
   if opts.sync then
-    primary:configure { synchronous_standby_names = ("'FIRST 1 (%q)'"):format(opts.name):gsub("'", "") }
-    primary:wait_streaming(standby, { sync = true })
+    primary:synchronize(standby)
   end
   return standby
 end
@@ -152,6 +153,11 @@ end
 function lab.sandbox(options)
   local opts = args.options("lab.sandbox", options, { name = { "string", "sandbox" }, version = "integer?" })
   return add_node(opts.name, "sandbox", opts)
+end
+
+-- The nodes that exist, without making a lab when there is none.
+function internal.lab_nodes()
+  return current and current.nodes or {}
 end
 
 --- The lab's nodes by name.

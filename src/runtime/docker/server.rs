@@ -186,6 +186,7 @@ impl DockerNode {
             .kill_container(&container, Some(options))
             .await;
         killed.map_err(super::Error::api("kill container", &container))?;
+        self.lab.engine.sessions.forget(&container);
         let deadline = Instant::now() + Duration::from_secs(15);
         while self
             .lab

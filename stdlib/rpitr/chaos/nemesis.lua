@@ -1,6 +1,7 @@
 --- Fires the faults of a schedule at their moments, heals them, and writes both down.
 
 local host, internal = ...
+local faults = require "rpitr.chaos.inject"
 local pitr = require "rpitr.pitr"
 local task = require "rpitr.task"
 
@@ -65,20 +66,19 @@ end
 
 -- One fault from injection to healed. A fault that could not be injected is written down and does not
 -- end the run: the coverage tells.
-local function fire(here, bundle, event, faults)
-  local ok, undo = xpcall(faults.inject, internal.as_error, here.cluster, event.fault)
+local function fire(here, bundle, event, inject)
+  local ok, undo = xpcall(inject, internal.as_error, here.cluster, event.fault)
   if not ok then
     failed(bundle, event, undo, "inject_failed")
     return
   end
   bundle:event { e = "inject", n = event.n, kind = event.fault.kind, target = event.fault.target, hold = event.hold }
   here.active = { event.fault.kind .. " " .. tostring(event.fault.target or "") }
-  local _ <close> = undo
   host.sleep(event.hold)
   local healed, e = xpcall(undo.heal, internal.as_error, undo)
   here.active = {}
   if healed then
-    bundle:event { e = "heal", n = event.n, kind = event.fault.kind }
+    bundle:event { e = "heal", n = event.n, kind = event.fault.kind, seconds = e.seconds, fired = e.fired }
   else
     failed(bundle, event, e, "heal_failed")
   end
@@ -96,7 +96,6 @@ end
 function nemesis.run(here, bundle, crew, started)
   local waiting = table.move(here.plan.events, 1, #here.plan.events, 1, {})
   local seen = progress(here, crew, started)
-  local faults = #waiting > 0 and require "rpitr.chaos.inject" or nil
   local backups = {}
   while seen.elapsed() < here.duration do
     local event = due(waiting, seen)
@@ -105,7 +104,7 @@ function nemesis.run(here, bundle, crew, started)
         backups[#backups + 1] = backup_meanwhile(here, bundle, event)
         host.sleep(TICK)
       end
-      fire(here, bundle, event, faults)
+      fire(here, bundle, event, faults.inject)
     else
       host.sleep(math.min(TICK, math.max(here.duration - seen.elapsed(), 0)))
     end
@@ -118,8 +117,9 @@ function nemesis.run(here, bundle, crew, started)
   end
 end
 
---- Waits until the primary takes writes again.
+--- Heals what may still be there, and waits until the primary takes writes again.
 function nemesis.healed(here)
+  faults.heal_all()
   here.primary:wait_writable { timeout = 120 }
 end
 

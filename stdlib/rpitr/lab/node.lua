@@ -231,6 +231,13 @@ function Node:why_died()
   return host.node_why_died(self.handle)
 end
 
+--- Has the server write every changed page to disk now, and waits for it.
+function Node:checkpoint()
+  stopwatch.run("checkpoint", function()
+    self:admin():exec "CHECKPOINT"
+  end)
+end
+
 --- Removes the node's data directory, which the lab made.
 function Node:wipe()
   self:forget_admin()
@@ -248,10 +255,12 @@ end
 
 -- SQL ------------------------------------------------------------------------------------------------
 
---- Where the server listens, as the script sees it: { host, port, user, dbname }.
-function Node:endpoint()
-  local info = host.node_info(self.handle)
-  return { host = info.host, port = info.port, user = SUPERUSER, dbname = "postgres" }
+--- Where the server is reached: { host, port, user, dbname }.
+-- @param from node?  as that node sees it; default: as the script does
+-- @usage local at = standby:endpoint(primary)  -- primary:exec { "psql", "--host=" .. at.host, ... }
+function Node:endpoint(from)
+  local at = from and host.node_endpoint(self.handle, from.handle) or host.node_info(self.handle)
+  return { host = at.host, port = at.port, user = SUPERUSER, dbname = "postgres" }
 end
 
 --- Opens a connection as the lab's superuser; through the proxy for clients where the node has proxies.
@@ -327,6 +336,7 @@ end
 
 require "rpitr.lab.wal"(Node)
 require "rpitr.lab.replication"(Node)
+require "rpitr.lab.files"(Node)
 require "rpitr.lab.faults"(Node)
 
 return node

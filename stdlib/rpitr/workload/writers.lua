@@ -57,7 +57,7 @@ local Crew = { __name = "rpitr.Writers" }
 Crew.__index = Crew
 
 local function connection_of(pg, spec, endpoint)
-  local at = endpoint or pg:endpoint()
+  local at = endpoint or pg:client_endpoint()
   return {
     host = at.host,
     port = tostring(at.port),
