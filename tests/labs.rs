@@ -41,4 +41,4 @@ macro_rules! suites {
     };
 }
 
-suites! { damage faults files lab pitr replication rules sql verify wal }
+suites! { damage files lab pitr replication rules sql verify wal }

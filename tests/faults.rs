@@ -1,5 +1,5 @@
-//! SIGKILL of rpitr at random moments of a run that injects faults: its guardian heals them, at once and
-//! completely. `RPITR_TEST_SEED` repeats a run, `RPITR_TEST_GUARDIAN_KILLS` says how many moments (default 8).
+//! Faults: every kind is seen and healed; and after SIGKILL of rpitr at random moments of a run that injects
+//! faults its guardian heals them, at once and completely. `RPITR_TEST_SEED` repeats a run, `RPITR_TEST_GUARDIAN_KILLS` says how many moments (default 8).
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -226,6 +226,19 @@ fn kill_once(bench: &Bench, script: &str, seed: u64, delay: Duration) -> (Vec<St
     bench.run(&["chaos", "heal"]).says("nothing to heal");
     clean_up(bench);
     (faults, healed)
+}
+
+#[test]
+fn every_kind_is_seen_and_healed() {
+    let bench = Bench::new();
+    let suite = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/lua/faults/faults_test.lua"
+    );
+    let done = bench.run(&["test", suite]);
+    assert_eq!(done.code, Some(0), "{}\n{}", done.stdout, done.stderr);
+    done.says(" passed, 0 failed");
+    bench.assert_clean(&[]);
 }
 
 #[test]

@@ -1,9 +1,12 @@
 -- Every kind of fault on real servers: its effect is seen, it is healed, the probes hold.
 
-local support = require "support"
+local made
 
-local cluster = support.once(function()
-  local made = chaos.cluster {
+local function cluster()
+  if made then
+    return made
+  end
+  made = chaos.cluster {
     clock = sh.run({ "sh", "-c", "ls /usr/lib*/*/faketime/libfaketime.so.1", check = false }).code == 0,
   }
   made.primary:admin():exec "CREATE TABLE seen (n int)"
@@ -13,7 +16,7 @@ local cluster = support.once(function()
     made.primary:flush_archive()
   end
   return made
-end)
+end
 
 -- Injects, looks, heals; every probe that could be made must hold.
 local seen = {}
@@ -550,7 +553,7 @@ test.describe("the catalogue", function()
   test.it("was tried to its last kind", function()
     local kinds = require("rpitr.chaos.kinds").list
     for kind in pairs(kinds) do
-      -- Killing rpitr takes another process to watch: tests/guardian.rs.
+      -- Killing rpitr takes another process to watch: tests/faults.rs.
       local excused = kind == "kill_orchestrator" or (kind == "clock_step" and not cluster().primary.clock)
       test.ok(seen[kind] or excused, kind .. " was never injected")
     end
