@@ -32,6 +32,7 @@ async fn heal(runtime: &LocalRuntime, journal: Option<&Path>) -> Result<i32, Fai
     if let Some(path) = journal.filter(|path| !path.exists()) {
         return Err(
             Failure::new(Kind::Arg, format!("there is no journal {}", path.display()))
+                .code("usage")
                 .hint("a journal is removed once everything in it is healed"),
         );
     }
