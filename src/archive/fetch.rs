@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use super::{Error, Listing, identity, load_identity};
+use super::{Error, Listing, Required, identity, load_identity};
 use crate::wal::{
     Chain, End, FileName, Identity, PageHeader, Reader, Reason, Verdict, Wal, parse_history,
 };
@@ -106,10 +106,10 @@ fn check(
     match parsed {
         FileName::Segment { .. } => {
             let expected = expected_identity(archive, copy, name, bytes, options)?;
+            let number = parsed.number(expected.segment_size).unwrap_or_default();
             check_segment(archive, name, parsed, copy, bytes, expected, || {
-                Listing::read(archive)
+                Ok(Listing::read(archive)?.required(parsed.timeline(), number))
             })
-            .map(|_| ())
         }
         FileName::History { timeline } => {
             let text = fs::read(copy).map_err(|e| Error::io("read", copy, e))?;
@@ -155,6 +155,25 @@ fn expected_identity(
     Ok(expected)
 }
 
+/// Verifies a whole segment where it lies. `Ok` means that every record up to its very end is right:
+/// a segment that is complete may not stop short.
+pub fn examine(archive: &Path, name: &str, expected: Identity) -> Result<(), Error> {
+    let path = archive.join(name);
+    let parsed = FileName::parse(name).ok_or_else(|| Error::Name {
+        name: name.to_string(),
+    })?;
+    let bytes = fs::metadata(&path)
+        .map_err(|e| Error::io("read", &path, e))?
+        .len();
+    let number = parsed.number(expected.segment_size).unwrap_or_default();
+    check_segment(archive, name, parsed, &path, bytes, expected, || {
+        Ok(Some(Required {
+            until: expected.segment_size.start(number.saturating_add(1)),
+            evidence: "the segment is complete, so its records must reach its end".into(),
+        }))
+    })
+}
+
 /// Verifies one segment: its size, its own header, and every record that lies wholly inside.
 fn check_segment(
     archive: &Path,
@@ -163,7 +182,7 @@ fn check_segment(
     path: &Path,
     bytes: u64,
     expected: Identity,
-    listing: impl FnOnce() -> Result<Listing, Error>,
+    required: impl FnOnce() -> Result<Option<Required>, Error>,
 ) -> Result<(), Error> {
     let size = expected.segment_size;
     if bytes != size.bytes() {
@@ -221,7 +240,7 @@ fn check_segment(
     match (&end.reason, &end.verdict) {
         (Reason::NoMoreSegments { .. }, _) => Ok(()),
         (_, Verdict::Damage { evidence }) => Err(damaged(evidence.clone(), &end)),
-        (_, Verdict::Tip) => match listing()?.required(timeline, number) {
+        (_, Verdict::Tip) => match required()? {
             Some(required) if required.until > end.lsn => Err(damaged(required.evidence, &end)),
             _ => Ok(()),
         },

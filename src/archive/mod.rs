@@ -10,9 +10,9 @@ mod push;
 mod verify;
 
 pub use error::Error;
-pub use fetch::{FetchOptions, fetch};
+pub use fetch::{FetchOptions, examine, fetch};
 pub use identity::{IDENTITY_FILE, load_identity};
-pub use inspect::{Inventory, TimelineInventory, inspect};
+pub use inspect::{Inventory, TimelineInventory, gaps, inspect};
 pub use listing::{Listing, Required};
 pub use log::append;
 pub use push::{Pushed, push};

@@ -90,6 +90,9 @@ pub enum Command {
     /// Labs that exist: list, logs, psql, stop, start, remove
     #[command(subcommand)]
     Lab(LabCommand),
+    /// Captured WAL: watch a directory and keep a catalogue of it
+    #[command(subcommand)]
+    Wal(WalCommand),
     /// Run the Lua tests (*_test.lua) in these files and folders
     Test {
         #[arg(default_value = "tests/lua")]
@@ -143,6 +146,47 @@ pub enum LabCommand {
         #[arg(long, value_parser = duration)]
         older: Option<Duration>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum WalCommand {
+    /// Keep a catalogue of the WAL in a directory: what is there, gaps, damage, lag
+    Watch(WatchArgs),
+}
+
+/// `rpitr wal watch`.
+#[derive(Debug, Clone, Args)]
+pub struct WatchArgs {
+    /// The directory of a receiver or an archive, or lab:NODE for a receiver of a lab
+    #[arg(value_name = "DIR|lab:NODE")]
+    pub source: String,
+    /// Scan once and exit: 0 when nothing is wrong, 10 otherwise
+    #[arg(long)]
+    pub once: bool,
+    /// How often to look, such as 1s
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1s")]
+    pub every: Duration,
+    /// The server whose WAL this is: report how far capture is behind it
+    #[arg(long, value_name = "URL")]
+    pub primary: Option<String>,
+    /// The receiver's application_name on the primary
+    #[arg(long, value_name = "NAME", default_value = "pg_receivewal")]
+    pub receiver: String,
+    /// The receiver's replication slot on the primary
+    #[arg(long, value_name = "NAME")]
+    pub slot: Option<String>,
+    /// Copy the catalogue to the table rpitr.wal_segments of the primary
+    #[arg(long, requires = "primary")]
+    pub mirror: bool,
+    /// The catalogue's file; default: inside the directory
+    #[arg(long, value_name = "FILE")]
+    pub catalogue: Option<PathBuf>,
+    /// Read every segment again, verified or not
+    #[arg(long)]
+    pub recheck: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// A number with a unit: `250ms`, `90s`, `10m`, `2h`; a bare number is seconds.

@@ -6,5 +6,6 @@ mod inspect;
 mod lab;
 mod run;
 mod test;
+mod wal_watch;
 
 pub use run::run;

@@ -5,8 +5,8 @@ use std::io::{IsTerminal, Read};
 
 use clap::{CommandFactory, FromArgMatches, Parser};
 
-use super::args::{Cli, Command, Global, global_flags, split_trailing};
-use super::{archive, inspect, lab, test};
+use super::args::{Cli, Command, Global, WalCommand, global_flags, split_trailing};
+use super::{archive, inspect, lab, test, wal_watch};
 use crate::engine::{Program, RunOptions, Source, find_script, run as run_engine, show_failure};
 use crate::exit;
 use crate::failure::{Failure, Kind};
@@ -58,6 +58,7 @@ pub fn run(arguments: &[OsString]) -> i32 {
                 |worst, code| if worst == exit::PASS { code } else { worst },
             ),
         Some(Command::Lab(command)) => lab::run(&command, &global),
+        Some(Command::Wal(WalCommand::Watch(arguments))) => wal_watch::run(&arguments, &global),
         Some(Command::Test { paths, only }) => test::test(&global, &paths, only),
         Some(Command::Run { file, arguments }) => file_with(arguments, &file, &global),
         Some(Command::File(words)) => match words.split_first() {
