@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use super::{Error, Listing, Required, identity, load_identity};
+use super::{Error, Listing, Required, identity, load_identity, load_snapshot, segment_of};
 use crate::wal::{
     Chain, End, FileName, Identity, PageHeader, Reader, Reason, Verdict, Wal, parse_history,
 };
@@ -19,6 +19,9 @@ use crate::wal::{
 pub struct FetchOptions {
     /// Refuse WAL of any other cluster than this.
     pub system_id: Option<u64>,
+    /// A snapshot of the segment that was being received. It stands in for that segment, where the
+    /// segment is proved absent.
+    pub tail: Option<PathBuf>,
 }
 
 /// Places the verified file at `dest` and returns its length. [`Error::Absent`] means proved
@@ -32,11 +35,18 @@ pub fn fetch(
     let parsed = FileName::parse(name).ok_or_else(|| Error::Name {
         name: name.to_string(),
     })?;
-    let source = archive.join(name);
+    let mut source = archive.join(name);
     let mut file = match File::open(&source) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(absent(archive, name, parsed)?);
+            match (absent(archive, name, parsed)?, &options.tail) {
+                (Error::Absent { .. }, Some(tail)) if segment_of(tail) == Some(parsed) => {
+                    load_snapshot(tail)?;
+                    source = tail.clone();
+                }
+                (error, _) => return Err(error),
+            }
+            File::open(&source).map_err(|e| Error::io("open", &source, e))?
         }
         Err(error) => return Err(Error::io("open", source, error)),
     };

@@ -7,6 +7,8 @@ mod inspect;
 mod listing;
 mod log;
 mod push;
+mod snapshot;
+mod sum;
 mod verify;
 
 pub use error::Error;
@@ -16,4 +18,6 @@ pub use inspect::{Inventory, TimelineInventory, gaps, inspect};
 pub use listing::{Listing, Required};
 pub use log::append;
 pub use push::{Pushed, push};
+pub use snapshot::{LastCommit, Snapshot, description, load_snapshot, segment_of, snapshot};
+pub use sum::sha256;
 pub use verify::{Finding, FindingKind, verify};

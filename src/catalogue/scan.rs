@@ -1,14 +1,13 @@
 //! Bringing a catalogue up to date with its directory.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rusqlite::{Transaction, TransactionBehavior, params};
-use sha2::{Digest, Sha256};
 
 use super::store::{now, put, signed};
 use super::{Catalogue, Entry, Error, Problem, State, Totals, problems};
@@ -403,7 +402,7 @@ fn examine(
     all: &[Seen],
     entry: Entry,
 ) -> Option<Entry> {
-    let sha256 = match sha256(&seen.path) {
+    let sha256 = match archive::sha256(&seen.path) {
         Ok(sum) => Some(sum),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(_) => None,
@@ -437,18 +436,4 @@ fn valid_to(seen: &Seen, identity: Identity) -> Option<Lsn> {
         }
     };
     end.last_record.map(|_| end.lsn)
-}
-
-/// The SHA-256 of a file in hexadecimal digits.
-fn sha256(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
-    let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 1 << 16]);
-    loop {
-        match file.read(&mut buffer)? {
-            0 => break,
-            got => hasher.update(&buffer[..got]),
-        }
-    }
-    let digest = hasher.finalize();
-    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -132,7 +132,23 @@ async fn watch(arguments: &WatchArgs) -> Result<i32, Failure> {
         let limit = (!arguments.once).then_some(READING);
         let (back, outcome) = scan_apart(catalogue, source.dir.clone(), limit).await?;
         catalogue = back;
-        let scan = outcome?;
+        let scan = match outcome {
+            Ok(scan) => scan,
+            // A directory that cannot be read for a while, such as a mount that hangs.
+            Err(failure) if !first => {
+                report.event(
+                    "scan",
+                    &failure.message,
+                    json!({ "reason": failure.message }),
+                );
+                tokio::select! {
+                    () = tokio::time::sleep(arguments.every.max(READING)) => continue,
+                    _ = stop.recv() => return Ok(exit::PASS),
+                    _ = end.recv() => return Ok(exit::PASS),
+                }
+            }
+            Err(failure) => return Err(failure),
+        };
         report.scan(&scan, first);
         let lag = primary.ask(&report, arguments.mirror, &catalogue).await;
         let growing = (scan.totals, lag.as_ref().map(|lag| lag.flushed));

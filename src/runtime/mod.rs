@@ -16,6 +16,7 @@ mod members;
 mod node;
 mod ports;
 mod process;
+mod receiver;
 mod registry;
 mod state;
 mod tool;
@@ -35,6 +36,7 @@ pub use local::{
 pub use members::NewNode;
 pub use node::{Endpoint, Node, NodePaths};
 pub use process::{Proc, ProcessId};
+pub use receiver::Receiving;
 pub use registry::{ContainerRecord, LabRecord, NodeRecord, Registry};
 pub use state::StateRoot;
 pub use tool::{ToolOptions, ToolOutput};

@@ -88,6 +88,9 @@ pub struct Options {
     /// Also read `.partial` files where the whole segment does not exist. Archive recovery
     /// never does.
     pub partials: bool,
+    /// A file that stands in for one more segment where that does not exist: a copy of what was being
+    /// received, named `SEGMENT.anything`.
+    pub tail: Option<PathBuf>,
 }
 
 /// The file that serves one segment of the chain.
@@ -127,13 +130,20 @@ pub fn list_segments(dir: &Path) -> Result<Vec<(FileName, PathBuf)>, Error> {
 impl Wal {
     /// Opens a directory of plain segments: an archive or a `pg_wal`.
     pub fn open(dir: &Path, options: &Options) -> Result<Wal, Error> {
-        let names = list_segments(dir)?;
-        let is_segment = |name: &FileName| match name {
+        let mut names = list_segments(dir)?;
+        names.extend(options.tail.iter().filter_map(|path| {
+            let segment = path.file_name()?.to_str()?.get(..24)?;
+            Some((
+                FileName::parse(&format!("{segment}.partial"))?,
+                path.clone(),
+            ))
+        }));
+        let is_segment = |name: &FileName, path: &PathBuf| match name {
             FileName::Segment { .. } => true,
-            FileName::Partial { .. } => options.partials,
+            FileName::Partial { .. } => options.partials || options.tail.as_ref() == Some(path),
             _ => false,
         };
-        let segments: Vec<_> = names.iter().filter(|(n, _)| is_segment(n)).collect();
+        let segments: Vec<_> = names.iter().filter(|(n, p)| is_segment(n, p)).collect();
         if segments.is_empty() {
             return Err(Error::NoSegments {
                 dir: dir.to_path_buf(),

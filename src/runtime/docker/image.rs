@@ -34,7 +34,7 @@ impl Engine {
         let made = ContainerRecord {
             image: image.name,
             volumes: image.volumes,
-            private: false,
+            ..ContainerRecord::default()
         };
         Ok((made, image.major))
     }

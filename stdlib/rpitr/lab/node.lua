@@ -324,5 +324,6 @@ end
 
 require "rpitr.lab.wal"(Node)
 require "rpitr.lab.replication"(Node)
+require "rpitr.lab.receiver"(Node)
 
 return node
