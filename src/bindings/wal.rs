@@ -21,6 +21,8 @@ pub fn register(host: &HostTable) -> mlua::Result<()> {
     archives(host)
 }
 
+type MaybeLsn = Option<UserDataRef<LuaLsn>>;
+
 /// Reading WAL is work for another thread: the script's other tasks go on.
 pub(super) async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
@@ -69,7 +71,7 @@ fn wal(host: &HostTable) -> mlua::Result<()> {
             String,
             Option<u32>,
             UserDataRef<LuaLsn>,
-            Option<UserDataRef<LuaLsn>>,
+            MaybeLsn,
             Option<String>,
         )| {
             let (from, to) = (from.0, to.map(|lsn| lsn.0));
