@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 
+use super::wal::WalCommand;
 use crate::engine::{ErrorFormat, Keep};
 use crate::report::ColorChoice;
 
@@ -36,37 +37,37 @@ pub struct Cli {
 #[command(next_help_heading = "Options for every command")]
 pub struct Global {
     /// Where labs run: local (plain processes) or docker (containers)
-    #[arg(long, env = "RPITR_RUNTIME", default_value = "local", value_parser = ["local", "docker"])]
+    #[arg(global = true, long, env = "RPITR_RUNTIME", default_value = "local", value_parser = ["local", "docker"])]
     pub runtime: String,
     /// Keep labs after the run: always, or only when it failed
-    #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "always", default_value = "never")]
+    #[arg(global = true, long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "always", default_value = "never")]
     pub keep: Keep,
     /// Seed of everything random in the run
-    #[arg(long, value_name = "N")]
+    #[arg(global = true, long, value_name = "N")]
     pub seed: Option<u64>,
     /// Deadline of the whole run, such as 90s or 10m
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(global = true, long, value_name = "DURATION", value_parser = duration)]
     pub timeout: Option<Duration>,
     /// Write report.json into this folder
-    #[arg(long, value_name = "DIR")]
+    #[arg(global = true, long, value_name = "DIR")]
     pub report: Option<PathBuf>,
     /// Show every frame of an error
-    #[arg(long, action = ArgAction::SetTrue)]
+    #[arg(global = true, long, action = ArgAction::SetTrue)]
     pub trace: bool,
     /// Show what would be done, do nothing
-    #[arg(long, action = ArgAction::SetTrue)]
+    #[arg(global = true, long, action = ArgAction::SetTrue)]
     pub dry_run: bool,
     /// Do not ask, assume yes
-    #[arg(long, action = ArgAction::SetTrue)]
+    #[arg(global = true, long, action = ArgAction::SetTrue)]
     pub yes: bool,
     /// Colours
-    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    #[arg(global = true, long, value_name = "WHEN", default_value = "auto")]
     pub color: ColorChoice,
     /// How errors are printed
-    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    #[arg(global = true, long, value_name = "FORMAT", default_value = "human")]
     pub error_format: ErrorFormat,
     /// Results only, no narration
-    #[arg(long, short, action = ArgAction::SetTrue)]
+    #[arg(global = true, long, short, action = ArgAction::SetTrue)]
     pub quiet: bool,
 }
 
@@ -87,12 +88,32 @@ pub enum Command {
         #[arg(required = true)]
         files: Vec<String>,
     },
+    /// An interactive session: Lua with everything loaded, on a lab
+    Repl {
+        /// A lab to attach to; rpitr lab ls lists them
+        #[arg(long, value_name = "LAB")]
+        attach: Option<String>,
+        /// Run this file first
+        #[arg(long, short = 'l', value_name = "FILE")]
+        load: Option<String>,
+    },
     /// Labs that exist: list, logs, psql, stop, start, remove
     #[command(subcommand)]
     Lab(LabCommand),
-    /// Captured WAL: watch a directory and keep a catalogue of it
+    /// Read WAL: list, count, verify, commits, incidents, timelines
     #[command(subcommand)]
     Wal(WalCommand),
+    /// Faults: heal what a run left behind
+    #[command(subcommand)]
+    Chaos(ChaosCommand),
+    /// Judge a finished chaos or stress run again, from its bundle alone
+    Verify {
+        /// The bundle: the folder the run wrote
+        dir: PathBuf,
+        /// The verdict as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Run the Lua tests (*_test.lua) in these files and folders
     Test {
         #[arg(default_value = "tests/lua")]
@@ -149,44 +170,13 @@ pub enum LabCommand {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum WalCommand {
-    /// Keep a catalogue of the WAL in a directory: what is there, gaps, damage, lag
-    Watch(WatchArgs),
-}
-
-/// `rpitr wal watch`.
-#[derive(Debug, Clone, Args)]
-pub struct WatchArgs {
-    /// The directory of a receiver or an archive, or lab:NODE for a receiver of a lab
-    #[arg(value_name = "DIR|lab:NODE")]
-    pub source: String,
-    /// Scan once and exit: 0 when nothing is wrong, 10 otherwise
-    #[arg(long)]
-    pub once: bool,
-    /// How often to look, such as 1s
-    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1s")]
-    pub every: Duration,
-    /// The server whose WAL this is: report how far capture is behind it
-    #[arg(long, value_name = "URL")]
-    pub primary: Option<String>,
-    /// The receiver's application_name on the primary
-    #[arg(long, value_name = "NAME", default_value = "pg_receivewal")]
-    pub receiver: String,
-    /// The receiver's replication slot on the primary
-    #[arg(long, value_name = "NAME")]
-    pub slot: Option<String>,
-    /// Copy the catalogue to the table rpitr.wal_segments of the primary
-    #[arg(long, requires = "primary")]
-    pub mirror: bool,
-    /// The catalogue's file; default: inside the directory
-    #[arg(long, value_name = "FILE")]
-    pub catalogue: Option<PathBuf>,
-    /// Read every segment again, verified or not
-    #[arg(long)]
-    pub recheck: bool,
-    /// One JSON object a line
-    #[arg(long)]
-    pub json: bool,
+pub enum ChaosCommand {
+    /// Undo the faults of runs that are over
+    Heal {
+        /// Only those of this journal, also while its run goes on
+        #[arg(long, value_name = "FILE")]
+        journal: Option<PathBuf>,
+    },
 }
 
 /// A number with a unit: `250ms`, `90s`, `10m`, `2h`; a bare number is seconds.

@@ -2,10 +2,12 @@
 
 pub mod archive;
 mod args;
+mod chaos;
 mod inspect;
 mod lab;
 mod run;
 mod test;
-mod wal_watch;
+mod verify;
+mod wal;
 
 pub use run::run;

@@ -20,6 +20,7 @@ mod node;
 mod place;
 mod remove;
 mod server;
+mod session;
 mod start;
 mod tar;
 mod view;

@@ -26,6 +26,7 @@ return function(Node)
       synchronous = opts.synchronous,
     })
     self.role, self.primary, self.slot, self.synchronous = "receiver", primary, opts.slot, opts.synchronous
+    self.archive = self.data
     self:start()
     primary:wait_streaming(self)
     return self

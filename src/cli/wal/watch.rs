@@ -7,16 +7,52 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::{SecondsFormat, Utc};
+use clap::Args;
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::args::{Global, WatchArgs};
+use super::super::args::{Global, duration};
 use crate::catalogue::{self, Catalogue, DEFAULT_FILE, Lag, Sample, Scan, Standing, State};
 use crate::engine::show_failure;
 use crate::exit;
 use crate::failure::{Failure, Kind};
-use crate::runtime::{Lab, LocalRuntime, local_view};
+use crate::runtime::{Source, local_view, open_source};
 use crate::sql::{Connection, Env, Settings};
+
+/// `rpitr wal watch`.
+#[derive(Debug, Clone, Args)]
+pub struct Watch {
+    /// The directory of a receiver or an archive, or lab:NODE (lab:LAB/NODE) of a lab
+    #[arg(value_name = "DIR|lab:NODE")]
+    pub place: String,
+    /// Scan once and exit: 0 when nothing is wrong, 10 otherwise
+    #[arg(long)]
+    pub once: bool,
+    /// How often to look, such as 1s
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1s")]
+    pub every: Duration,
+    /// The server whose WAL this is: report how far capture is behind it
+    #[arg(long, value_name = "URL")]
+    pub primary: Option<String>,
+    /// The receiver's application_name on the primary; default: the lab's node, or pg_receivewal
+    #[arg(long, value_name = "NAME")]
+    pub receiver: Option<String>,
+    /// The receiver's replication slot on the primary
+    #[arg(long, value_name = "NAME")]
+    pub slot: Option<String>,
+    /// Copy the catalogue to the table rpitr.wal_segments of the primary
+    #[arg(long, requires = "primary")]
+    pub mirror: bool,
+    /// The catalogue's file; default: inside the directory, of a lab's node inside the lab
+    #[arg(long, value_name = "FILE")]
+    pub catalogue: Option<PathBuf>,
+    /// Read every segment again, verified or not
+    #[arg(long)]
+    pub recheck: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// How long one scan may read before the rest of the loop has its turn.
 const READING: Duration = Duration::from_secs(2);
@@ -24,7 +60,7 @@ const READING: Duration = Duration::from_secs(2);
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// Runs the command to an exit code.
-pub fn run(arguments: &WatchArgs, global: &Global) -> i32 {
+pub fn run(arguments: &Watch, global: &Global) -> i32 {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -35,86 +71,20 @@ pub fn run(arguments: &WatchArgs, global: &Global) -> i32 {
     outcome.unwrap_or_else(|failure| show_failure(&failure, global.color, global.error_format))
 }
 
-/// What is watched.
-struct Source {
-    dir: PathBuf,
-    catalogue: PathBuf,
-    receiver: String,
-    slot: Option<String>,
-    /// Kept open: what it has in volumes is looked at through it.
-    _lab: Option<Lab>,
-}
-
-/// Finds the directory: a path, or `lab:NODE` and `lab:LAB/NODE`.
-async fn find(arguments: &WatchArgs) -> Result<Source, Failure> {
-    let Some(node) = arguments.source.strip_prefix("lab:") else {
-        let dir = PathBuf::from(&arguments.source);
-        if !dir.is_dir() {
-            return Err(
-                Failure::new(Kind::Arg, format!("{} is not a directory", dir.display()))
-                    .code("usage")
-                    .hint("name the directory pg_receivewal writes to, an archive, or lab:NODE"),
-            );
-        }
-        return Ok(Source {
-            catalogue: dir.join(DEFAULT_FILE),
-            receiver: arguments.receiver.clone(),
-            slot: arguments.slot.clone(),
-            dir,
-            _lab: None,
-        });
-    };
-    let (lab, record) = find_node(node)?;
-    // Not in the node's folder, which may be in a volume.
-    let catalogue = lab.dir().join(format!("{}.catalogue.sqlite", record.name));
-    lab.members().await?;
-    Ok(Source {
-        dir: record.data_dir.clone(),
-        catalogue,
-        slot: arguments
-            .slot
-            .clone()
-            .or_else(|| Some(record.name.replace('-', "_"))),
-        receiver: record.name,
-        _lab: Some(lab),
-    })
-}
-
-fn find_node(text: &str) -> Result<(Lab, crate::runtime::NodeRecord), Failure> {
-    let runtime = LocalRuntime::from_env().or_else(|_| LocalRuntime::for_containers())?;
-    let (wanted, name) = match text.split_once('/') {
-        Some((lab, name)) => (Some(runtime.registry().load(lab)?.id), name),
-        None => (None, text),
-    };
-    let (records, _) = runtime.registry().list()?;
-    let mut found: Vec<_> = records
-        .iter()
-        .filter(|lab| wanted.as_ref().is_none_or(|id| *id == lab.id))
-        .flat_map(|lab| lab.nodes.iter().map(move |node| (lab, node)))
-        .filter(|(_, node)| node.name == name)
-        .collect();
-    match (found.pop(), found.is_empty()) {
-        (Some((lab, node)), true) => Ok((Lab::open(&runtime, &lab.id)?, node.clone())),
-        (None, _) => Err(
-            Failure::new(Kind::Arg, format!("no lab has a node named \"{name}\""))
-                .code("usage")
-                .hint("rpitr lab ls shows labs and nodes"),
-        ),
-        _ => Err(Failure::new(
-            Kind::Arg,
-            format!("several labs have a node named \"{name}\""),
-        )
-        .code("usage")
-        .hint(format!("name the lab, too: lab:LAB/{name}"))),
+/// Not in a node's own folder, which may be in a volume.
+fn usual_catalogue(source: &Source) -> PathBuf {
+    match (source.lab_dir(), &source.node) {
+        (Some(lab), Some(node)) => lab.join(format!("{node}.catalogue.sqlite")),
+        _ => source.dir.join(DEFAULT_FILE),
     }
 }
 
-async fn watch(arguments: &WatchArgs) -> Result<i32, Failure> {
-    let source = find(arguments).await?;
+async fn watch(arguments: &Watch) -> Result<i32, Failure> {
+    let source = open_source(&arguments.place).await?;
     let path = arguments
         .catalogue
         .clone()
-        .unwrap_or(source.catalogue.clone());
+        .unwrap_or_else(|| usual_catalogue(&source));
     let mut catalogue = Catalogue::open(&path)?;
     if arguments.recheck {
         catalogue.forget_verified()?;
@@ -128,9 +98,12 @@ async fn watch(arguments: &WatchArgs) -> Result<i32, Failure> {
     let mut first = true;
     let mut last = None;
     loop {
-        local_view(&source.dir).await?;
         let limit = (!arguments.once).then_some(READING);
-        let (back, outcome) = scan_apart(catalogue, source.dir.clone(), limit).await?;
+        let viewed = local_view(&source.dir).await;
+        let (back, mut outcome) = scan_apart(catalogue, source.dir.clone(), limit).await?;
+        if let Err(error) = viewed {
+            outcome = Err(error.into());
+        }
         catalogue = back;
         let scan = match outcome {
             Ok(scan) => scan,
@@ -215,7 +188,7 @@ struct Primary {
 }
 
 impl Primary {
-    fn new(arguments: &WatchArgs, source: &Source) -> Result<Primary, Failure> {
+    fn new(arguments: &Watch, source: &Source) -> Result<Primary, Failure> {
         let settings = arguments
             .primary
             .as_deref()
@@ -224,8 +197,12 @@ impl Primary {
             settings: settings.transpose()?,
             connection: None,
             who: Standing {
-                application: Some(source.receiver.clone()),
-                slot: source.slot.clone(),
+                application: arguments
+                    .receiver
+                    .clone()
+                    .or_else(|| source.node.clone())
+                    .or_else(|| Some("pg_receivewal".into())),
+                slot: arguments.slot.clone(),
             },
             complained: None,
         })
