@@ -35,15 +35,18 @@ return drill "stress" {
       return lab.postgres { wal_segment_size = arg.segment, version = arg.version > 0 and arg.version or nil }
     end)
 
-    local result = d:step(("%d writers for %s, then %d restores"):format(arg.writers, arg.duration, arg.restores), function()
-      return chaos.run {
-        cluster = { primary = primary },
-        duration = arg.duration,
-        workload = chaos.writers { n = arg.writers, think = arg.think },
-        targets = chaos.targets { bundle = arg.targets, restores = arg.restores, parallel = arg.parallel },
-        dir = arg.bundle ~= "" and arg.bundle or nil,
-      }
-    end)
+    local result = d:step(
+      ("%d writers for %s, then %d restores"):format(arg.writers, arg.duration, arg.restores),
+      function()
+        return chaos.run {
+          cluster = { primary = primary },
+          duration = arg.duration,
+          workload = chaos.writers { n = arg.writers, think = arg.think },
+          targets = chaos.targets { bundle = arg.targets, restores = arg.restores, parallel = arg.parallel },
+          dir = arg.bundle ~= "" and arg.bundle or nil,
+        }
+      end
+    )
 
     local verdict, run = result.verdict, result.verdict.run
     d:say(

@@ -15,6 +15,8 @@ pub(super) const ROLE: &str = "receiver";
 pub(super) const ARGUMENTS: &str = "receiver.args";
 pub(super) const RUNNING: &str = "receiver.running";
 const PROGRAM: &str = "pg_receivewal";
+/// How long a signal that cannot be ignored may take.
+const FORCE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
 
 /// Whose WAL is received, and how.
@@ -89,7 +91,19 @@ impl Node {
             .await?;
         loop {
             let (log, _) = self.log_tail(log_offset).await?;
-            if log.contains("starting log streaming") || log.contains("waiting 5 seconds") {
+            let waits = log.contains("waiting 5 seconds");
+            if let Some(reason) = refusal(&log).filter(|_| waits) {
+                // It would try again for ever, such as with a slot that does not exist.
+                program.kill(FORCE).await?;
+                self.receiver_stopped().await?;
+                return Err(Error::StartFailed {
+                    node: self.name(),
+                    reason: reason.to_string(),
+                    log,
+                    retryable: false,
+                });
+            }
+            if log.contains("starting log streaming") || waits {
                 return Ok(Started {
                     status: Status::Running,
                     pid: self.pid().await?.unwrap_or(0),
@@ -123,5 +137,34 @@ impl Node {
     pub(super) async fn receiver_stopped(&self) -> Result<(), Error> {
         self.remove_file(self.record().dir.join(RUNNING)).await?;
         Ok(())
+    }
+}
+
+/// What the server has against it; a server that is not there is no refusal.
+fn refusal(log: &str) -> Option<&str> {
+    const AWAY: [&str; 4] = [
+        "connection to server",
+        "could not connect",
+        "the database system is",
+        "replication stream was terminated",
+    ];
+    let mut errors = log.lines().filter(|line| line.contains("error: "));
+    errors.rfind(|line| !AWAY.iter().any(|text| line.contains(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_slot_is_a_refusal_a_missing_server_is_not() {
+        let slot = "pg_receivewal: error: replication slot \"x\" does not exist\n";
+        assert!(refusal(slot).is_some());
+        let away = "pg_receivewal: error: connection to server at \"127.0.0.1\", port 1 failed: Connection refused\n";
+        assert_eq!(refusal(away), None);
+        assert_eq!(
+            refusal("pg_receivewal: starting log streaming at 0/1\n"),
+            None
+        );
     }
 }
