@@ -16,6 +16,7 @@ mod members;
 mod node;
 mod ports;
 mod process;
+mod receiver;
 mod registry;
 mod source;
 mod state;
@@ -40,6 +41,7 @@ pub use local::{
 pub use members::NewNode;
 pub use node::{Endpoint, Node, NodePaths};
 pub use process::{Proc, ProcessId};
+pub use receiver::Receiving;
 pub use registry::{ContainerRecord, LabRecord, NodeRecord, Registry};
 pub use source::{Source, open_source};
 pub use state::StateRoot;

@@ -117,6 +117,31 @@ function lab.standby(primary, options)
   return standby
 end
 
+--- Creates a receiver of `primary`: pg_receivewal with a physical replication slot of its own, writing into the node's
+-- folder. It is a node like the others: start, stop, kill, pause, logs.
+-- @param primary node
+-- @param options { name = "receiver", synchronous = false, slot = string? }  `synchronous`: a commit on the primary
+--   waits until the receiver has it on disk; then nothing acknowledged can be lost with the primary, and nothing can be
+--   committed while the receiver is away
+-- @return node  with `receiver_lag`, `wait_received`, `complete_segment`; its WAL is in `node.data`
+-- @usage local receiver <close> = lab.receiver(primary)
+function lab.receiver(primary, options)
+  local opts = args.options("lab.receiver", options, {
+    name = { "string", "receiver" },
+    synchronous = { "boolean", false },
+    slot = "string?",
+  })
+  local receiver = add_node(opts.name, "receiver", { version = primary.major })
+  receiver:receive_from(primary, { slot = opts.slot, synchronous = opts.synchronous })
+  primary.receivers = primary.receivers or {}
+  table.insert(primary.receivers, receiver)
+  if opts.synchronous then
+    primary:configure { synchronous_standby_names = ("FIRST 1 (%q)"):format(opts.name) }
+    primary:wait_streaming(receiver, { sync = true })
+  end
+  return receiver
+end
+
 --- Adds a node without data: a restore fills it. Sandboxes listen on a private socket only.
 function lab.sandbox(options)
   local opts = args.options("lab.sandbox", options, { name = { "string", "sandbox" }, version = "integer?" })

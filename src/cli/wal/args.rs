@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::filter::{Bound, Range};
+use super::watch::Watch;
 use crate::wal::{AnalysisOptions, Wanted, kinds};
 
 #[derive(Debug, Subcommand)]
@@ -21,6 +22,8 @@ pub enum WalCommand {
     Find(Find),
     /// Show what happened in order: timelines, backups, restore points, checkpoints
     Timeline(Place),
+    /// Keep a catalogue of captured WAL: what is there, gaps, damage, lag
+    Watch(Watch),
 }
 
 impl WalCommand {
@@ -33,6 +36,7 @@ impl WalCommand {
             | WalCommand::Timeline(place) => place,
             WalCommand::Commits(commits) => &commits.place,
             WalCommand::Find(find) => &find.commits.place,
+            WalCommand::Watch(watch) => return (&watch.place, watch.json),
         };
         (&place.place, place.json)
     }
