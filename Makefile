@@ -38,6 +38,7 @@ bench: build
 	$(RPITR) benches/writers.lua
 	$(RPITR) benches/restores.lua
 	bash benches/drill.sh
+	bash benches/wal.sh
 
 clean:
 	$(CARGO) clean

@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{Error, load_identity};
-use crate::wal::{Chain, FileName, HistoryEntry, Identity, Lsn, SegmentSize, parse_history};
+use crate::wal::{
+    Chain, FileName, HistoryEntry, Identity, Lsn, Packing, SegmentSize, parse_history,
+};
 
 /// How far the WAL in a segment must reach, and what proves it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,11 +32,18 @@ pub struct Listing {
     pub others: Vec<String>,
     /// `None` in an archive without any readable segment.
     pub identity: Option<Identity>,
+    /// Whole segments that exist in compressed form only; see [`Listing::with_packed`].
+    pub packed: BTreeMap<(u32, u64), String>,
 }
 
 impl Listing {
     /// Lists a directory completely or fails.
     pub fn read(dir: &Path) -> Result<Listing, Error> {
+        Listing::read_as(dir, None)
+    }
+
+    /// As [`Listing::read`], for a directory whose cluster is known.
+    pub fn read_as(dir: &Path, identity: Option<Identity>) -> Result<Listing, Error> {
         let mut listing = Listing {
             dir: dir.to_path_buf(),
             segments: BTreeMap::new(),
@@ -43,7 +52,8 @@ impl Listing {
             bad_histories: BTreeMap::new(),
             backups: Vec::new(),
             others: Vec::new(),
-            identity: load_identity(dir)?,
+            packed: BTreeMap::new(),
+            identity: identity.map_or_else(|| load_identity(dir), |known| Ok(Some(known)))?,
         };
         let mut names = Vec::new();
         for entry in fs::read_dir(dir).map_err(|e| Error::io("list", dir, e))? {
@@ -62,6 +72,14 @@ impl Listing {
         if listing.identity.is_none() && has_segments {
             listing.identity = Identity::of_directory(dir).ok();
         }
+        // A receiver that has just begun has nothing else yet.
+        let mut partials = names
+            .iter()
+            .filter(|(n, _)| matches!(n, FileName::Partial { .. }));
+        if listing.identity.is_none() {
+            listing.identity =
+                partials.find_map(|(_, text)| Identity::of_file(&dir.join(text)).ok().flatten());
+        }
         let size = listing.segment_size();
         for (name, text) in names {
             match (name, name.number(size)) {
@@ -78,6 +96,40 @@ impl Listing {
         }
         listing.backups.sort();
         Ok(listing)
+    }
+
+    /// Counts compressed segments, too. Recovery cannot use them as they are, so only those who read WAL
+    /// themselves ask for this.
+    pub fn with_packed(mut self) -> Listing {
+        let known = |text: &String| Packing::parse(text).map(|(name, _)| (name, text.clone()));
+        let found: Vec<_> = self.others.iter().filter_map(known).collect();
+        self.others.retain(|text| Packing::parse(text).is_none());
+        if self.identity.is_none() && !found.is_empty() {
+            self.identity = Identity::of_directory(&self.dir).ok();
+        }
+        let size = self.segment_size();
+        for (name, text) in found {
+            let timeline = name.timeline();
+            match (name, name.number(size)) {
+                (FileName::Segment { .. }, Some(number)) => {
+                    if self.segments.entry(timeline).or_default().insert(number) {
+                        self.packed.insert((timeline, number), text);
+                    }
+                }
+                (FileName::Partial { .. }, Some(number)) => {
+                    self.partials.entry(timeline).or_default().insert(number);
+                }
+                _ => self.others.push(text),
+            }
+        }
+        self.others.sort();
+        self
+    }
+
+    /// The name of the file that holds a segment.
+    pub fn file_of(&self, timeline: u32, number: u64) -> String {
+        let packed = self.packed.get(&(timeline, number)).cloned();
+        packed.unwrap_or_else(|| self.segment_size().name(timeline, number))
     }
 
     fn read_history(&mut self, timeline: u32, name: &str) {
@@ -130,6 +182,19 @@ impl Listing {
             return Some(Required {
                 until: end,
                 evidence: format!("a later segment exists: {}", size.name(timeline, *later)),
+            });
+        }
+        let receiving = self
+            .partials
+            .get(&timeline)
+            .and_then(|numbers| numbers.range(number.saturating_add(1)..).next());
+        if let Some(partial) = receiving {
+            return Some(Required {
+                until: end,
+                evidence: format!(
+                    "a later segment was begun: {}.partial",
+                    size.name(timeline, *partial)
+                ),
             });
         }
         self.histories

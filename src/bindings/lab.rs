@@ -86,11 +86,19 @@ fn labs(host: &HostTable) -> mlua::Result<()> {
     )?;
     host.waiting(
         "archive_fetch_command",
-        |_, (lab, folder, log, system): (UserDataRef<LabHandle>, String, String, Option<String>)| {
+        |_,
+         (lab, folder, log, system, tail): (
+            UserDataRef<LabHandle>,
+            String,
+            String,
+            Option<String>,
+            Option<String>,
+        )| {
             let lab = lab.0.clone();
             async move {
                 let system = system.and_then(|id| id.parse().ok());
-                let work = lab.fetch_command(Path::new(&folder), Path::new(&log), system);
+                let tail = tail.as_deref().map(Path::new);
+                let work = lab.fetch_command(Path::new(&folder), Path::new(&log), system, tail);
                 Ok(format!("{} %f %p", shell_words(&guard(work).await??)))
             }
         },

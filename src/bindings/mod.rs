@@ -1,8 +1,10 @@
 //! The private host functions behind the standard library: one file per area. Each converts its
 //! arguments, guards its waits against cancellation and returns; policy lives in Lua.
 
+mod capture;
 mod chaos;
 mod console;
+mod docker;
 mod fs;
 mod lab;
 mod node;
@@ -23,8 +25,10 @@ use crate::failure::{Failure, Kind};
 
 /// Adds every host function.
 pub fn register(host: &HostTable) -> mlua::Result<()> {
+    capture::register(host)?;
     chaos::register(host)?;
     console::register(host)?;
+    docker::register(host)?;
     fs::register(host)?;
     lab::register(host)?;
     node::register(host)?;

@@ -26,6 +26,7 @@ async fn sweep_now(journal: Option<&Path>) -> Result<i32, Failure> {
     if let Some(path) = journal.filter(|path| !path.exists()) {
         return Err(
             Failure::new(Kind::Arg, format!("there is no journal {}", path.display()))
+                .code("usage")
                 .hint("a journal is removed once everything in it is healed"),
         );
     }

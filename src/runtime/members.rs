@@ -3,9 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::docker::{DockerLab, DockerNode, Engine};
+use super::docker::{DockerLab, DockerNode, Engine, ScriptContainers};
 use super::lab::check_name;
-use super::{ContainerRecord, Error, Lab, LabOptions, LocalRuntime, Node, NodeRecord, NodeSpec};
+use super::{
+    ContainerRecord, Error, Lab, LabOptions, LabRecord, LocalRuntime, Node, NodeRecord, NodeSpec,
+    receiver,
+};
 use crate::postgres::{Lookup, pick};
 
 /// A node to add, on whatever the lab runs.
@@ -47,6 +50,11 @@ impl Lab {
             .map(Some)
     }
 
+    /// What a script's own containers are made with; `None` when the lab has no engine.
+    pub async fn script_containers(&self) -> Result<Option<ScriptContainers>, Error> {
+        Ok(self.docker().await?.map(ScriptContainers::new))
+    }
+
     /// Adds a node. Its data directory is for the caller to make.
     pub async fn add(&self, node: NewNode) -> Result<Node, Error> {
         let Some(docker) = self.docker().await? else {
@@ -80,6 +88,10 @@ impl Lab {
             socket_dir: DockerNode::socket_dir(),
             container: Some(ContainerRecord {
                 private: node.role == "sandbox",
+                reads: match node.role.as_str() {
+                    "sandbox" => receivers(&lab),
+                    _ => Vec::new(),
+                },
                 ..image.0
             }),
             name: node.name,
@@ -199,17 +211,27 @@ impl Lab {
         archive: &Path,
         log: &Path,
         system_id: Option<u64>,
+        tail: Option<&Path>,
     ) -> Result<Vec<String>, Error> {
         if let Some(docker) = self.docker().await? {
-            return Ok(docker.fetch_command(archive, log, system_id).await?);
+            return Ok(docker.fetch_command(archive, log, system_id, tail).await?);
         }
         let mut command = vec![text(&self.helper()?), "archive-fetch".into()];
         command.extend(["--archive".into(), text(archive), "--log".into(), text(log)]);
         if let Some(id) = system_id {
             command.extend(["--system-id".into(), id.to_string()]);
         }
+        if let Some(tail) = tail {
+            command.extend(["--tail".into(), text(tail)]);
+        }
         Ok(command)
     }
+}
+
+fn receivers(lab: &LabRecord) -> Vec<String> {
+    let nodes = lab.nodes.iter();
+    let receivers = nodes.filter(|node| node.role == receiver::ROLE);
+    receivers.map(|node| node.name.clone()).collect()
 }
 
 fn text(path: &Path) -> String {

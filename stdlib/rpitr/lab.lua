@@ -7,47 +7,15 @@
 
 local host, internal = ...
 local args = require "rpitr.core.args"
+local life = require "rpitr.lab.life"
 local node = require "rpitr.lab.node"
 
 local lab = {}
 
--- One lab a run, created when the first node is. It goes when the run ends, unless --keep says
--- otherwise; servers die with it, so it is the last thing that is cleaned up.
-local current
-
-local function keep_lab()
-  return host.options.keep == "always" or (host.options.keep == "failed" and internal.failed)
-end
-
-local function this_lab()
-  if current then
-    return current
-  end
-  local handle = host.lab_create {
-    script = internal.script,
-    run = host.options.run_id,
-    runtime = host.options.runtime,
-    keep = host.options.keep == "always",
-  }
-  current = { handle = handle, info = host.lab_info(handle), nodes = {}, archives = 0 }
-  table.insert(internal.at_exit, 1, function(ok)
-    internal.failed = internal.failed or not ok
-    local made = current
-    current = nil
-    if keep_lab() or internal.keep_this_lab then
-      host.lab_keep(made.handle)
-      host.print(
-        ("lab %s is kept: rpitr lab ls shows it, rpitr lab rm %s removes it"):format(made.info.id, made.info.id)
-      )
-    elseif host.scope_tripped() then
-      -- The second Ctrl-C: whoever pressed it wants the prompt back.
-      host.notice(("lab %s is left behind, its servers too: rpitr lab gc removes them"):format(made.info.id))
-    else
-      host.lab_destroy(made.handle)
-    end
-  end)
-  return current
-end
+-- One lab a run, created when the first node is.
+local this_lab = life.shared(host.options.runtime, function(handle, info)
+  return { handle = handle, info = info, nodes = {}, archives = 0 }
+end)
 
 --- { id, folder, runtime } of this run's lab; `runtime` is "local" or "docker".
 function lab.info()
@@ -147,6 +115,31 @@ function lab.standby(primary, options)
     primary:synchronize(standby)
   end
   return standby
+end
+
+--- Creates a receiver of `primary`: pg_receivewal with a physical replication slot of its own, writing into the node's
+-- folder. It is a node like the others: start, stop, kill, pause, logs.
+-- @param primary node
+-- @param options { name = "receiver", synchronous = false, slot = string? }  `synchronous`: a commit on the primary
+--   waits until the receiver has it on disk; then nothing acknowledged can be lost with the primary, and nothing can be
+--   committed while the receiver is away
+-- @return node  with `receiver_lag`, `wait_received`, `complete_segment`; its WAL is in `node.data`
+-- @usage local receiver <close> = lab.receiver(primary)
+function lab.receiver(primary, options)
+  local opts = args.options("lab.receiver", options, {
+    name = { "string", "receiver" },
+    synchronous = { "boolean", false },
+    slot = "string?",
+  })
+  local receiver = add_node(opts.name, "receiver", { version = primary.major })
+  receiver:receive_from(primary, { slot = opts.slot, synchronous = opts.synchronous })
+  primary.receivers = primary.receivers or {}
+  table.insert(primary.receivers, receiver)
+  if opts.synchronous then
+    primary:configure { synchronous_standby_names = ("FIRST 1 (%q)"):format(opts.name) }
+    primary:wait_streaming(receiver, { sync = true })
+  end
+  return receiver
 end
 
 --- Adds a node without data: a restore fills it. Sandboxes listen on a private socket only.

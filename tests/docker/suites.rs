@@ -40,6 +40,7 @@ macro_rules! suites {
 }
 
 suites! {
+    capture_18: "capture" 18,
     damage_18: "damage" 18,
     lab_18: "lab" 18,
     pitr_18: "pitr" 18,

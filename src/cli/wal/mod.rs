@@ -6,11 +6,13 @@
 mod args;
 mod commits;
 mod filter;
+mod find;
 mod ls;
 mod output;
 mod stats;
 mod timeline;
 mod verify;
+mod watch;
 
 pub use args::WalCommand;
 
@@ -23,6 +25,9 @@ use crate::runtime::{Source, open_source};
 
 /// Runs one WAL command to an exit code.
 pub fn run(command: &WalCommand, global: &Global) -> i32 {
+    if let WalCommand::Watch(watch) = command {
+        return watch::run(watch, global);
+    }
     let (place, json) = command.place();
     let mut output = Output::new(global, json);
     let outcome = open(place).and_then(|source| dispatch(command, &source, &mut output));
@@ -45,7 +50,10 @@ fn dispatch(command: &WalCommand, source: &Source, output: &mut Output) -> Resul
         WalCommand::Stats(args) => stats::run(args, source, output),
         WalCommand::Verify(args) => verify::run(args, source, output),
         WalCommand::Commits(args) => commits::run(args, source, output),
+        WalCommand::Find(args) => find::run(args, source, output),
         WalCommand::Timeline(args) => timeline::run(args, source, output),
+        // It opens its place itself, and goes on.
+        WalCommand::Watch(_) => Ok(exit::PASS),
     }
 }
 

@@ -154,6 +154,13 @@ impl DockerLab {
             host.port_bindings = Some(HashMap::from([(port, Some(vec![published]))]));
             let mounts = host.mounts.get_or_insert_default();
             mounts.push(mount(volume, node.dir.display().to_string()));
+            for other in &made.reads {
+                let target = self.lab_dir.join(other).display().to_string();
+                mounts.push(Mount {
+                    read_only: Some(true),
+                    ..mount(self.data_volume(other), target)
+                });
+            }
         }
         self.create_and_start(name, body, node.port).await?;
         let dir = node.dir.display().to_string();
@@ -207,7 +214,7 @@ impl DockerLab {
         self.start_container(name, port).await
     }
 
-    async fn start_container(&self, name: &str, port: u16) -> Result<(), Error> {
+    pub(super) async fn start_container(&self, name: &str, port: u16) -> Result<(), Error> {
         let started = self.engine.docker.start_container(name, None).await;
         started.map_err(|error| {
             let reason = error.to_string();
@@ -289,7 +296,7 @@ impl DockerLab {
         let made = ContainerRecord {
             image: image.name.clone(),
             volumes: image.volumes,
-            private: false,
+            ..ContainerRecord::default()
         };
         self.ensure_volume(&self.store(), "store").await?;
         let mut body = self.body(&made, KEEPER);

@@ -48,7 +48,7 @@ impl Engine {
         let made = ContainerRecord {
             image: image.name,
             volumes: image.volumes,
-            private: false,
+            ..ContainerRecord::default()
         };
         Ok((made, image.major))
     }

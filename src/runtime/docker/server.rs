@@ -7,12 +7,15 @@ use bollard::query_parameters::KillContainerOptionsBuilder;
 
 use super::exec::Output;
 use super::node::DockerNode;
+use crate::runtime::receiver;
 use crate::runtime::{Error, Status, StopMode, Stopped, Until};
 
 /// What every script below knows. `$data` is the data directory. A pid file alone proves nothing: its
 /// process must be a server that works there.
 pub(super) const COMMON: &str = r#"data=$1
+receiver=${data%/*}/receiver
 pid() {
+  if [ -e "$receiver.args" ]; then others | head -n 1; return; fi
   p=
   [ -e "$data/postmaster.pid" ] && IFS= read -r p <"$data/postmaster.pid"
   [ -n "$p" ] && [ "$(readlink "/proc/$p/cwd" 2>/dev/null)" = "$data" ] && echo "$p"
@@ -20,7 +23,7 @@ pid() {
 others() {
   for q in /proc/[0-9]*; do
     if [ "$(readlink "$q/cwd" 2>/dev/null)" = "$data" ] && [ "${q#/proc/}" != $$ ]; then
-      case $(readlink "$q/exe" 2>/dev/null) in */postgres*) echo "${q#/proc/}" ;; esac
+      case $(readlink "$q/exe" 2>/dev/null) in */postgres* | */pg_receivewal) echo "${q#/proc/}" ;; esac
     fi
   done
 }
@@ -28,6 +31,7 @@ state() {
   if [ -n "$(pid)" ]; then
     IFS= read -r l <"/proc/$(pid)/stat"
     case ${l##*) } in T*) echo paused; return ;; esac
+    if [ -e "$receiver.args" ]; then echo running; return; fi
     line=; n=0
     while IFS= read -r l; do n=$((n + 1)); [ $n -eq 8 ] && line=$l; done <"$data/postmaster.pid"
     case $line in
@@ -37,6 +41,8 @@ state() {
     stopping*) echo stopping ;;
     *) echo starting ;;
     esac
+  elif [ -e "$receiver.args" ]; then
+    if [ -e "$receiver.running" ]; then echo crashed; else echo stopped; fi
   elif [ ! -e "$data/PG_VERSION" ]; then echo absent
   elif [ -e "$data/postmaster.pid" ]; then echo crashed
   else echo stopped
@@ -108,6 +114,15 @@ impl DockerNode {
 
     /// Of a container that does not run.
     async fn status_at_rest(&self) -> Result<Status, Error> {
+        let record = self.record();
+        if record.role == receiver::ROLE {
+            let there = async |name: &str| self.exists(record.dir.join(name)).await;
+            return Ok(match there(receiver::ARGUMENTS).await {
+                false => Status::Absent,
+                true if there(receiver::RUNNING).await => Status::Crashed,
+                true => Status::Stopped,
+            });
+        }
         if !self.exists("PG_VERSION").await {
             return Ok(Status::Absent);
         }

@@ -336,6 +336,7 @@ end
 
 require "rpitr.lab.wal"(Node)
 require "rpitr.lab.replication"(Node)
+require "rpitr.lab.receiver"(Node)
 require "rpitr.lab.files"(Node)
 require "rpitr.lab.faults"(Node)
 

@@ -64,7 +64,7 @@ function backup.take(pg, options)
     verify = { "boolean", true },
   })
   check_label(opts.label)
-  if not pg.archive then
+  if not pg.archive and not pg.receivers then
     internal.raise({
       kind = "state",
       message = ("%s does not archive its WAL; a backup of it could not be recovered to any moment"):format(pg.name),

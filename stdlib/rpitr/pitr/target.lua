@@ -53,12 +53,15 @@ end
 read.latest = read.immediate
 
 --- Reads a target: a table with one of time, xid, lsn, name, immediate, latest; or a text such as
--- "latest", "lsn:0/3000148", "xid:1234", "name:before-deploy", or a time with its UTC offset.
+-- "latest", "lsn:0/3000148", "before:0/3000148" (the same position, exclusive), "xid:1234", "name:before-deploy", or a time
+-- with its UTC offset.
 function target.parse(wanted)
   if type(wanted) == "string" then
     local kind, value = wanted:match "^(%a+):(.+)$"
     if wanted == "latest" or wanted == "immediate" then
       wanted = { [wanted] = true }
+    elseif kind == "before" then
+      wanted = { lsn = value, inclusive = false }
     elseif kind and read[kind] then
       wanted = { [kind] = value }
     elseif wanted:match "^%x+/%x+$" then
@@ -130,11 +133,13 @@ local function settings_of(wanted, stop, timeline)
 end
 
 --- Where recovery from `base` to the target stops: { stop, timeline, settings }.
+-- @param source { folder, tail }  where the WAL is; see `rpitr.pitr.source`
 -- @error wal  not_reached, before_consistent, damage; the object is named
-function target.resolve(pg, base, wanted)
+function target.resolve(source, base, wanted)
   local timeline = timeline_of(base, wanted)
   local stop = host.wal_stop_point {
-    archive = pg.archive,
+    archive = source.folder,
+    tail = source.tail,
     timeline = timeline,
     kind = wanted.kind,
     value = type(wanted.value) ~= "boolean" and wanted.value or nil,
@@ -187,14 +192,14 @@ end
 --- The newest backup that ends before the target, and where recovery from it stops. A backup fits by
 -- its stop position; what makes a target unreachable from every backup is raised as it is.
 -- @param label string?  use this backup and no other
-function target.choose(pg, wanted, label)
+function target.choose(pg, source, wanted, label)
   local entries = backup.catalog(pg)
   check_label(pg, entries, label)
   local refusal
   for i = #entries, 1, -1 do
     local entry = entries[i]
     if label == nil or entry.label == label then
-      local ok, resolved = xpcall(target.resolve, internal.as_error, pg, entry, wanted)
+      local ok, resolved = xpcall(target.resolve, internal.as_error, source, entry, wanted)
       if ok then
         return entry, resolved
       end
