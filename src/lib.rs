@@ -7,7 +7,7 @@
 //! stdlib/rpitr/*.lua           the public Lua API
 //! bindings                     private host functions behind it: convert, guard, return
 //! engine                       the only place that knows mlua's internals: state, tasks, errors
-//! runtime postgres sql wal archive report      plain Rust
+//! compose runtime postgres sql wal archive report      plain Rust
 //! cli                          a thin front end over the engine
 //! ```
 
@@ -17,6 +17,7 @@
 pub mod archive;
 pub mod bindings;
 pub mod cli;
+pub mod compose;
 pub mod engine;
 pub mod exit;
 pub mod failure;

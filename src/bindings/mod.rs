@@ -11,6 +11,7 @@ mod recovery;
 mod sql;
 mod sql_stream;
 mod sql_value;
+mod standing;
 mod value;
 mod wal;
 
@@ -29,6 +30,7 @@ pub fn register(host: &HostTable) -> mlua::Result<()> {
     random::register(host)?;
     sql::register(host)?;
     sql_stream::register(host)?;
+    standing::register(host)?;
     value::register(host)?;
     Ok(())
 }

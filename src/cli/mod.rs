@@ -2,6 +2,7 @@
 
 pub mod archive;
 mod args;
+mod environment;
 mod inspect;
 mod lab;
 mod run;

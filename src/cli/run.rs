@@ -104,6 +104,9 @@ fn merge(before: &Global, after: &[String]) -> Result<Global, clap::Error> {
         if set("runtime") {
             merged.runtime = parsed.runtime;
         }
+        if set("lab") {
+            merged.lab = parsed.lab;
+        }
         if set("keep") {
             merged.keep = parsed.keep;
         }
@@ -161,6 +164,7 @@ fn start(global: &Global, program: Program, source: &Source, arguments: &[String
 pub(super) fn options(global: &Global) -> RunOptions {
     RunOptions {
         runtime: global.runtime.clone(),
+        lab: global.lab.clone(),
         keep: global.keep,
         seed: global
             .seed

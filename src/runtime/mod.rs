@@ -23,7 +23,8 @@ mod user;
 
 pub use background::Background;
 pub use docker::{
-    DockerNode, Engine, Error as DockerError, Inspection, Limits, local_store, local_view,
+    ARCHIVE_FOLDER, DockerNode, Engine, Error as DockerError, Inspection, Limits, Service,
+    local_store, local_view,
 };
 pub use error::Error;
 pub use files::{Copied, CopyOptions, DirEntry, DiskSpace, Symlinks, TreeSize};

@@ -15,7 +15,8 @@ local task = require "rpitr.task"
 
 local workload = {}
 
-workload.database = "statelessCommerce"
+-- Beside a standing environment the drill has a database of its own.
+workload.database = host.options.lab and "statelessCommerce_drill" or "statelessCommerce"
 
 local SCHEMA = [[
 CREATE TABLE customers (

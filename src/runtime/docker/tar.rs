@@ -1,7 +1,25 @@
-//! Just enough of tar to take one file out of what the engine's archive API sends.
+//! Just enough of tar to take one file out of what the engine's archive API sends, and to send it back.
 
 /// The contents of the first regular file of an archive.
 pub(super) fn first_file(archive: &[u8]) -> Option<&[u8]> {
+    first_entry(archive).map(|(_, contents)| contents)
+}
+
+/// An archive of the first regular file with other contents; name, owner and mode stay.
+pub(super) fn replaced(archive: &[u8], contents: &[u8]) -> Option<Vec<u8>> {
+    let mut new = first_entry(archive)?.0.to_vec();
+    new[124..136].copy_from_slice(format!("{:011o}\0", contents.len()).as_bytes());
+    // The checksum counts itself as blanks.
+    new[148..156].fill(b' ');
+    let sum: u32 = new.iter().map(|byte| u32::from(*byte)).sum();
+    new[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    new.extend_from_slice(contents);
+    new.resize(new.len().div_ceil(512) * 512 + 1024, 0);
+    Some(new)
+}
+
+/// The header and the contents of the first regular file.
+fn first_entry(archive: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut at = 0;
     loop {
         let header = archive.get(at..at + 512)?;
@@ -12,7 +30,7 @@ pub(super) fn first_file(archive: &[u8]) -> Option<&[u8]> {
         let start = at + 512;
         // "0" and NUL are regular files; extended headers and directories are passed over.
         if matches!(header[156], b'0' | 0) {
-            return archive.get(start..start + size);
+            return Some((header, archive.get(start..start + size)?));
         }
         at = start + size.div_ceil(512) * 512;
     }
@@ -49,5 +67,21 @@ mod tests {
         assert_eq!(first_file(&archive), Some(&b"hello"[..]));
         assert_eq!(first_file(&[0; 1024]), None);
         assert_eq!(first_file(b"short"), None);
+    }
+
+    #[test]
+    fn a_file_is_replaced_by_a_shorter_or_a_longer_one() {
+        let archive = entry(b'0', b"hello");
+        for new in [&b"hi"[..], &[7; 1000]] {
+            let sent = replaced(&archive, new).unwrap();
+            assert_eq!(first_file(&sent), Some(new));
+            assert_eq!(sent.len() % 512, 0);
+            let sum = std::str::from_utf8(&sent[148..154]).unwrap();
+            let mut blank = sent[..512].to_vec();
+            blank[148..156].fill(b' ');
+            let counted: u32 = blank.iter().map(|byte| u32::from(*byte)).sum();
+            assert_eq!(u32::from_str_radix(sum, 8), Ok(counted));
+        }
+        assert_eq!(replaced(&[0; 1024], b"x"), None);
     }
 }
