@@ -197,13 +197,13 @@ end
 -- processes that do not run again.
 function Attached:pause()
   self.environment:consent("freeze " .. self.name)
-  self:exec { "/bin/sh", "-c", "kill -s STOP -1" }
+  self:exec { "/bin/sh", "-c", "kill -STOP -1" }
   host.standing_freeze(self.environment.handle, self.container, true)
 end
 
 function Attached:resume()
   host.standing_freeze(self.environment.handle, self.container, false)
-  self:exec { "/bin/sh", "-c", "kill -s CONT -1" }
+  self:exec { "/bin/sh", "-c", "kill -CONT -1" }
 end
 
 function Attached:promote(options)
