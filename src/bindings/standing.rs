@@ -23,7 +23,7 @@ impl Standing {
     /// Its containers, the primary first.
     pub async fn services(&self) -> Result<Vec<Service>, Failure> {
         let Environment { name, project, .. } = &self.environment;
-        let services = self.engine.services(Some(project)).await;
+        let services = self.engine.services(Some((name, project))).await;
         let services = services.map_err(crate::runtime::Error::from)?;
         if services.is_empty() {
             let (name, project) = (name.clone(), project.clone());

@@ -145,6 +145,9 @@ pub enum LabCommand {
         /// The data and the archive, too
         #[arg(long)]
         volumes: bool,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
     },
     /// Show the containers of an environment
     Ps { environment: String },
@@ -158,6 +161,9 @@ pub enum LabCommand {
     /// Remove an environment with its data and make it anew
     Rebuild {
         environment: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
         #[arg(long, value_parser = duration, default_value = "5m")]
         wait: Duration,
     },

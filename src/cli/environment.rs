@@ -103,9 +103,9 @@ impl Site {
     fn command(&mut self, command: &LabCommand, global: &Global) -> Result<i32, Failure> {
         match command {
             LabCommand::Up { wait, .. } => self.up(*wait, global),
-            LabCommand::Down { volumes, .. } => self.down(*volumes, global),
-            LabCommand::Rebuild { wait, .. } => {
-                self.confirm("removes every database of", global)?;
+            LabCommand::Down { volumes, yes, .. } => self.down(*volumes, *yes || global.yes),
+            LabCommand::Rebuild { wait, yes, .. } => {
+                self.confirm(*yes || global.yes)?;
                 let (compose, environment) = self.compose()?;
                 environment.down(&compose, &self.engine, true)?;
                 self.up(*wait, global)
@@ -167,9 +167,9 @@ impl Site {
         Ok(self.lua(READY, &[&environment.name, &seconds], global))
     }
 
-    fn down(&mut self, volumes: bool, global: &Global) -> Result<i32, Failure> {
+    fn down(&mut self, volumes: bool, yes: bool) -> Result<i32, Failure> {
         if volumes {
-            self.confirm("removes every database of", global)?;
+            self.confirm(yes)?;
         }
         let (compose, environment) = self.compose()?;
         environment.down(&compose, &self.engine, volumes)?;
@@ -182,37 +182,36 @@ impl Site {
         Ok(exit::PASS)
     }
 
-    fn confirm(&self, what: &str, global: &Global) -> Result<(), Failure> {
-        let question = format!(
-            "This {what} the standing environment {}.",
-            self.environment.name
-        );
-        if global.yes {
+    /// Data go only when somebody said so.
+    fn confirm(&self, yes: bool) -> Result<(), Failure> {
+        if yes {
             return Ok(());
         }
+        let what = format!(
+            "this removes every database of the standing environment {}",
+            self.environment.name
+        );
         let mut answer = String::new();
         if std::io::stdin().is_terminal() {
-            eprint!("{question} Go on? [y/N]: ");
+            eprint!("{what}. Go on? [y/N]: ");
             let _ = std::io::stderr().flush();
             let _ = std::io::stdin().read_line(&mut answer);
         }
         match answer.trim_start().to_lowercase().starts_with('y') {
             true => Ok(()),
-            false => Err(Failure::new(
-                Kind::State,
-                format!(
-                    "this {what} the standing environment {}, and nobody agreed",
-                    self.environment.name
-                ),
-            )
-            .code("consent")
-            .hint("--yes agrees")),
+            false => Err(
+                Failure::new(Kind::State, format!("{what}, and nobody agreed"))
+                    .code("consent")
+                    .hint("--yes agrees"),
+            ),
         }
     }
 
     fn services(&self) -> Result<Vec<Service>, Failure> {
-        let project = &self.environment.project;
-        let found = self.runtime.block_on(self.engine.services(Some(project)));
+        let Environment { name, project, .. } = &self.environment;
+        let found = self
+            .runtime
+            .block_on(self.engine.services(Some((name, project))));
         let found = found.map_err(RuntimeError::from)?;
         match found.is_empty() {
             true => Err(Error::NotUp {

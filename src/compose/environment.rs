@@ -24,6 +24,8 @@ pub struct Environment {
     pub project: String,
     /// Where its compose file is.
     folder: PathBuf,
+    /// Whether that is a copy rpitr makes, rather than somebody's checkout.
+    copied: bool,
 }
 
 impl Environment {
@@ -34,21 +36,23 @@ impl Environment {
             return Err(Error::Unknown { name: name.into() });
         }
         let here = PathBuf::from("compose").join(name);
-        let folder = match here.join("docker-compose.yml").exists() {
-            true => std::path::absolute(&here).map_err(io("find", &here))?,
-            false => state_root.join("compose").join(name),
+        let copied = !here.join("docker-compose.yml").exists();
+        let folder = match copied {
+            false => std::path::absolute(&here).map_err(io("find", &here))?,
+            true => state_root.join("compose").join(name),
         };
         Ok(Environment {
             name: name.into(),
             project: project(name, &folder),
             folder,
+            copied,
         })
     }
 
     /// Sees to it that files and credentials are there.
     pub async fn prepare(&mut self, engine: &Engine) -> Result<(), crate::failure::Failure> {
         let root = self.folder.parent().unwrap_or(&self.folder);
-        if !root.join("image").exists() {
+        if self.copied {
             write_files(root)?;
         }
         if !self.folder.join(".env").exists() {
@@ -97,7 +101,7 @@ impl Environment {
 
     /// Removes containers and networks; with `volumes` the data, the archive and the images, too.
     pub fn down(&self, compose: &Compose, engine: &Engine, volumes: bool) -> Result<(), Error> {
-        let mut arguments = vec!["--profile", "inspect", "down", "--remove-orphans"];
+        let mut arguments = vec!["--profile", "inspect", "down"];
         if volumes {
             arguments.extend(["--volumes", "--rmi", "local"]);
         }

@@ -63,10 +63,15 @@ pub struct Standing {
 pub(super) type Beside = OnceCell<Standing>;
 
 impl Engine {
-    /// The containers of one project's environment, or of all environments on the engine.
-    pub async fn services(&self, project: Option<&str>) -> Result<Vec<Service>, Error> {
-        let mut labels = vec![LABEL_ENVIRONMENT.to_string()];
-        labels.extend(project.map(|name| format!("{LABEL_PROJECT}={name}")));
+    /// The containers of one environment, by its name and project, or of all on the engine.
+    pub async fn services(&self, of: Option<(&str, &str)>) -> Result<Vec<Service>, Error> {
+        let labels = match of {
+            Some((name, project)) => vec![
+                format!("{LABEL_ENVIRONMENT}={name}"),
+                format!("{LABEL_PROJECT}={project}"),
+            ],
+            None => vec![LABEL_ENVIRONMENT.to_string()],
+        };
         let filters = HashMap::from([("label", labels)]);
         let options = ListContainersOptionsBuilder::new()
             .all(true)

@@ -169,7 +169,15 @@ function Environment:restart(name)
   end
   local server = made.role == "primary" or made.role == "standby"
   host.standing_end(self.handle, made.container, server and "SIGINT" or "SIGTERM", 60)
-  host.standing_start(self.handle, made.container, nil)
+  if server then
+    made:start()
+    self.touched = false
+  else
+    host.standing_start(self.handle, made.container, nil)
+  end
+  if made.role == "standby" and made:value "SELECT pg_is_in_recovery()" then
+    self.primary:wait_streaming(made)
+  end
 end
 
 --- Promotes a standby, for good: what the command line was asked for needs no further consent.
@@ -234,7 +242,8 @@ function Environment:wait_ready(options)
       if service.state == "exited" and service.role ~= "inspector" then
         internal.raise({
           kind = "state",
-          code = "unhealthy",
+          -- Ends the wait at once.
+          code = "fatal",
           message = ("%s of environment %s has ended (exit status %d)"):format(service.name, self.name, service.exit_code),
           detail = self.nodes[service.name]:why_died(),
           hint = ("rpitr lab logs %s %s shows everything it said"):format(self.name, service.name),
