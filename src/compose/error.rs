@@ -84,7 +84,7 @@ fn explain(message: &str, output: &str) -> Failure {
     }
     if has(&[
         "yaml:",
-        "yaml.scanner",
+        "yaml.",
         "is invalid because",
         "additional propert",
         "validating ",
