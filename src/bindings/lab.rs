@@ -55,6 +55,9 @@ fn labs(host: &HostTable) -> mlua::Result<()> {
         table
             .raw_set("folder", text(&lab.0.dir()))
             .map_err(internal)?;
+        let on_engine = lab.0.record().engine.is_some();
+        let runtime = if on_engine { "docker" } else { "local" };
+        table.raw_set("runtime", runtime).map_err(internal)?;
         Ok(table)
     })?;
     host.function("lab_keep", |_, lab: UserDataRef<LabHandle>| {

@@ -62,7 +62,21 @@ fn nodes(host: &HostTable) -> mlua::Result<()> {
         };
         fill().map_err(internal)
     })?;
-    // How another node reaches this one, as a connection string without a password.
+    // How another node reaches this one.
+    host.function(
+        "node_endpoint",
+        |lua, (node, other): (UserDataRef<NodeHandle>, UserDataRef<NodeHandle>)| {
+            let endpoint = node.0.endpoint_for_node(&other.0);
+            let fill = || -> mlua::Result<Table> {
+                let table = lua.create_table()?;
+                table.raw_set("host", endpoint.host)?;
+                table.raw_set("port", endpoint.port)?;
+                Ok(table)
+            };
+            fill().map_err(internal)
+        },
+    )?;
+    // The same as a connection string without a password.
     host.function(
         "node_conninfo",
         |_,
@@ -70,8 +84,9 @@ fn nodes(host: &HostTable) -> mlua::Result<()> {
             UserDataRef<NodeHandle>,
             UserDataRef<NodeHandle>,
             String,
-            String,
+            Option<String>,
         )| {
+            let user = user.unwrap_or_else(|| "postgres".into());
             let endpoint = node.0.endpoint_for_node(&other.0);
             Ok(format!(
                 "host={} port={} user={user} passfile='{passfile}'",
@@ -138,7 +153,9 @@ fn life(host: &HostTable) -> mlua::Result<()> {
                 let private: bool = options.get("private").map_err(internal)?;
                 let until: String = options.get("until").map_err(internal)?;
                 let timeout: f64 = options.get("timeout").map_err(internal)?;
+                let env: Option<BTreeMap<String, String>> = options.get("env").map_err(internal)?;
                 let options = StartOptions {
+                    env: env.unwrap_or_default().into_iter().collect(),
                     // A sandbox is reached through its socket only.
                     settings: if private {
                         vec![("listen_addresses".into(), String::new())]

@@ -103,9 +103,9 @@ impl Site {
     fn command(&mut self, command: &LabCommand, global: &Global) -> Result<i32, Failure> {
         match command {
             LabCommand::Up { wait, .. } => self.up(*wait, global),
-            LabCommand::Down { volumes, yes, .. } => self.down(*volumes, *yes || global.yes),
-            LabCommand::Rebuild { wait, yes, .. } => {
-                self.confirm(*yes || global.yes)?;
+            LabCommand::Down { volumes, .. } => self.down(*volumes, global.yes),
+            LabCommand::Rebuild { wait, .. } => {
+                self.confirm(global.yes)?;
                 let (compose, environment) = self.compose()?;
                 environment.down(&compose, &self.engine, true)?;
                 self.up(*wait, global)

@@ -2,10 +2,13 @@
 
 pub mod archive;
 mod args;
+mod chaos;
 mod environment;
 mod inspect;
 mod lab;
 mod run;
 mod test;
+mod wal;
+mod verify;
 
 pub use run::run;

@@ -305,6 +305,7 @@ pub(super) async fn remove_container(engine: &super::Engine, name: &str) -> Resu
         .force(true)
         .v(true)
         .build();
+    engine.sessions.forget(name);
     match engine.docker.remove_container(name, Some(options)).await {
         Err(error) if !matches!(status(&error), Some(404 | 409)) => {
             Err(Error::api("remove container", name)(error))

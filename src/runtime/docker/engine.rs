@@ -7,6 +7,7 @@ use bollard::{API_DEFAULT_VERSION, Docker};
 
 use super::Error;
 use super::place::{Place, Surroundings};
+use super::session::Sessions;
 
 /// What one request may take; pulling an image sends something all the time.
 const REQUEST_SECONDS: u64 = 300;
@@ -20,6 +21,7 @@ const OLDEST_API: (usize, usize) = (1, 41);
 pub struct Engine {
     pub(super) docker: Docker,
     pub address: String,
+    pub(super) sessions: Sessions,
 }
 
 impl fmt::Debug for Engine {
@@ -121,7 +123,11 @@ fn connect(place: &Place) -> Result<Engine, Error> {
         ));
     };
     match docker {
-        Ok(docker) => Ok(Engine { docker, address }),
+        Ok(docker) => Ok(Engine {
+            docker,
+            address,
+            sessions: Sessions::default(),
+        }),
         Err(error) => Err(bad(error.to_string())),
     }
 }

@@ -19,6 +19,12 @@ pub enum Error {
     NoImage { image: String, tried: Vec<String> },
     #[error("image {image} holds no PostgreSQL server: {reason}")]
     BadImage { image: String, reason: String },
+    #[error("image {image} holds PostgreSQL {major}, asked for was {wanted}")]
+    WrongMajor {
+        image: String,
+        major: u32,
+        wanted: u32,
+    },
     #[error("port {port} is taken on the engine's machine")]
     PortTaken { port: u16, reason: String },
     #[error("container {container} is gone: somebody removed it")]
@@ -29,6 +35,9 @@ pub enum Error {
         what: String,
         source: bollard::errors::Error,
     },
+    /// The container, or the way to it, was lost while a program ran.
+    #[error("{what} was cut short")]
+    CutShort { what: String },
     /// One of rpitr's own scripts failed inside a container.
     #[error("cannot {doing} {what} in container {container}")]
     Script {
@@ -88,11 +97,15 @@ impl From<Error> for Failure {
                 ),
             Error::BadImage { .. } => new(Kind::Environment, "bad_image")
                 .hint("RPITR_POSTGRES_IMAGE must name an image with PostgreSQL's programs and a shell"),
+            Error::WrongMajor { .. } => new(Kind::Environment, "wrong_major")
+                .hint("RPITR_POSTGRES_IMAGE names the image for every server; unset it, or name another"),
             Error::PortTaken { reason, .. } => Failure {
                 retryable: true,
                 ..new(Kind::Environment, "port_taken").detail(reason)
             },
             Error::Gone { .. } => new(Kind::State, "container_gone"),
+            Error::CutShort { .. } => new(Kind::State, "cut_short")
+                .hint("the container was stopped, killed or removed; docker ps -a shows it"),
             Error::Api { ref source, .. } => {
                 let kind = match status(source) {
                     Some(_) => Kind::State,

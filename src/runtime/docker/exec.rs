@@ -29,6 +29,14 @@ pub(super) struct Exec {
     pub kill_on_drop: bool,
 }
 
+impl Exec {
+    /// For messages.
+    pub fn describe(&self, container: &str) -> String {
+        let program = self.command.first().map(String::as_str).unwrap_or_default();
+        format!("{program} in container {container}")
+    }
+}
+
 /// What a program left behind.
 #[derive(Debug)]
 pub(super) struct Output {
@@ -128,18 +136,7 @@ impl Engine {
     }
 
     /// Runs a program to its end.
-    pub(super) async fn exec(&self, container: &str, exec: Exec) -> Result<Output, Error> {
-        let what = || {
-            let program = exec.command.first().map(String::as_str).unwrap_or_default();
-            format!("{program} in container {container}")
-        };
-        let failed = |error: bollard::errors::Error| match status(&error) {
-            Some(404) => Error::Gone {
-                container: container.to_string(),
-            },
-            _ => Error::api("run", what())(error),
-        };
-        let mut env = exec.env.clone();
+    pub(super) async fn exec(&self, container: &str, mut exec: Exec) -> Result<Output, Error> {
         let mut guard = KillOnDrop {
             target: None,
             engine: self,
@@ -147,14 +144,31 @@ impl Engine {
         if exec.kill_on_drop {
             let mark = format!("{MARK}={:016x}", rand::random::<u64>());
             guard.target = Some((container.to_string(), mark.clone()));
-            env.push(mark);
+            exec.env.push(mark);
         }
+        let output = match self.run_in_session(container, &exec).await {
+            Ok(Some(output)) => Ok(output),
+            Ok(None) => self.exec_alone(container, &exec).await,
+            Err(error) => Err(error),
+        };
+        guard.target = None;
+        output
+    }
+
+    /// Runs a program to its end, started by the engine itself.
+    pub(super) async fn exec_alone(&self, container: &str, exec: &Exec) -> Result<Output, Error> {
+        let failed = |error: bollard::errors::Error| match status(&error) {
+            Some(404) => Error::Gone {
+                container: container.to_string(),
+            },
+            _ => Error::api("run", exec.describe(container))(error),
+        };
         let options = CreateExecOptions {
             attach_stdin: Some(exec.stdin.is_some()),
             attach_stdout: Some(true),
             attach_stderr: Some(true),
             cmd: Some(exec.command.clone()),
-            env: Some(env),
+            env: Some(exec.env.clone()),
             user: Some(exec.user.to_string()),
             working_dir: exec.cwd.clone(),
             ..CreateExecOptions::default()
@@ -207,7 +221,6 @@ impl Engine {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         };
-        guard.target = None;
         Ok(Output {
             code,
             stdout,

@@ -24,6 +24,20 @@ pub(super) struct Image {
     pub volumes: Vec<String>,
 }
 
+impl Image {
+    /// Refuses an image that says it is of another major version.
+    fn check(self, wanted: Option<u32>) -> Result<Self, Error> {
+        match wanted {
+            Some(major) if self.major != 0 && self.major != major => Err(Error::WrongMajor {
+                image: self.name,
+                major: self.major,
+                wanted: major,
+            }),
+            _ => Ok(self),
+        }
+    }
+}
+
 impl Engine {
     /// What a node's container is made from, and the major version if the image tells it.
     pub(in crate::runtime) async fn node_image(
@@ -46,7 +60,7 @@ impl Engine {
         if let Some(name) = wanted.filter(|name| !name.is_empty()) {
             let mut tried = Vec::new();
             return match self.find_or_pull(&name, &mut tried).await? {
-                Some(image) => Ok(image),
+                Some(image) => image.check(major),
                 None => Err(Error::NoImage { image: name, tried }),
             };
         }

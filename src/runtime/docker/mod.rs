@@ -20,6 +20,7 @@ mod node;
 mod place;
 mod remove;
 mod server;
+mod session;
 mod standing;
 mod start;
 mod tar;

@@ -181,7 +181,7 @@ impl DockerNode {
         let engine = self.lab.engine.clone();
         let run = async move {
             engine
-                .exec(&container, exec)
+                .exec_alone(&container, &exec)
                 .await
                 .ok()
                 .map(|end| end.status())

@@ -186,6 +186,7 @@ impl DockerNode {
             .kill_container(&container, Some(options))
             .await;
         killed.map_err(super::Error::api("kill container", &container))?;
+        self.lab.engine.sessions.forget(&container);
         let deadline = Instant::now() + Duration::from_secs(15);
         while self
             .lab
@@ -242,6 +243,18 @@ impl DockerNode {
         }
         let output = self.ask(&container, RELEASE, &[]).await?.text();
         Ok(output.trim().parse().unwrap_or(0))
+    }
+
+    /// Continues whatever of the server stands still, with or without a postmaster.
+    pub async fn release(&self) -> Result<(), Error> {
+        let container = self.container();
+        match self.lab.inspect(&container).await? {
+            Some(seen) if seen.paused => self.unpause(&container).await?,
+            Some(seen) if seen.running => {}
+            _ => return Ok(()),
+        }
+        self.ask(&container, RELEASE, &[]).await?;
+        Ok(())
     }
 
     async fn unpause(&self, container: &str) -> Result<(), Error> {

@@ -165,6 +165,7 @@ function Node:start(options)
     timeout = opts.timeout,
     ["until"] = opts.wait,
     private = self.role == "sandbox",
+    env = self.start_env,
   })
   return self
 end
@@ -248,6 +249,13 @@ function Node:why_died()
   return host.node_why_died(self.handle)
 end
 
+--- Has the server write every changed page to disk now, and waits for it.
+function Node:checkpoint()
+  stopwatch.run("checkpoint", function()
+    self:admin():exec "CHECKPOINT"
+  end)
+end
+
 --- Removes the node's data directory, which the lab made.
 function Node:wipe()
   self:forget_admin()
@@ -265,17 +273,19 @@ end
 
 -- SQL ------------------------------------------------------------------------------------------------
 
---- Where the server listens, as the script sees it: { host, port, user, dbname }.
-function Node:endpoint()
-  local info = host.node_info(self.handle)
-  return { host = info.host, port = info.port, user = self.lab.superuser, dbname = "postgres" }
+--- Where the server is reached: { host, port, user, dbname }.
+-- @param from node?  as that node sees it; default: as the script does
+-- @usage local at = standby:endpoint(primary)  -- primary:exec { "psql", "--host=" .. at.host, ... }
+function Node:endpoint(from)
+  local at = from and host.node_endpoint(self.handle, from.handle) or host.node_info(self.handle)
+  return { host = at.host, port = at.port, user = self.lab.superuser, dbname = "postgres" }
 end
 
---- Opens a connection as the lab's superuser.
+--- Opens a connection as the lab's superuser; through the proxy for clients where the node has proxies.
 -- @param options table?  anything `sql.connect` takes; default database postgres
 -- @usage local db <close> = pg:connect { dbname = "shop" }
 function Node:connect(options)
-  local settings = self:endpoint()
+  local settings = self:client_endpoint()
   settings.passfile = host.lab_passfile(self.lab.handle)
   settings.application_name = "rpitr"
   for key, value in pairs(options or {}) do
@@ -290,7 +300,9 @@ function Node:admin()
     self.connection = nil
   end
   if not self.connection then
-    self.connection = self:connect { application_name = "rpitr admin" }
+    -- Past all proxies: what a fault does to clients must not hide the server from us.
+    local direct = self:endpoint()
+    self.connection = self:connect { host = direct.host, port = direct.port, application_name = "rpitr admin" }
   end
   return self.connection
 end
@@ -346,5 +358,7 @@ end
 
 require "rpitr.lab.wal"(Node)
 require "rpitr.lab.replication"(Node)
+require "rpitr.lab.files"(Node)
+require "rpitr.lab.faults"(Node)
 
 return node

@@ -115,23 +115,18 @@ end)
 -- archive-fetch is the second line: a server whose archive went bad after the plan was made must not
 -- take the bad segment for the end of the WAL.
 test.describe("damage that appears after the plan was made", function()
+  local healthy = support.once(function()
+    return support.restore(shop().pg, { to = { xid = shop().commits[1].xid }, action = "pause" })
+  end)
+
   -- What `pitr.restore` lays out, with the plan of a healthy archive.
   local function lay_out(node)
     local s = shop()
     local plan = pitr.plan(s.pg, { to = "latest" })
-    sh.run { "cp", "--archive", plan.backup.folder, node.data }
-    sh.run {
-      "sh",
-      "-c",
-      'cd "$1" && rm -rf pg_wal/* && touch recovery.signal && chown --reference=. recovery.signal',
-      "sh",
-      node.data,
-    }
+    node:exec { "cp", "--archive", plan.backup.folder, node.data }
+    node:exec { "sh", "-c", 'cd "$1" && rm -rf pg_wal/* && touch recovery.signal', "sh", node.data }
     local settings = {
-      restore_command = ("%s archive-fetch --archive %s %%f %%p"):format(
-        s.pg:setting("archive_command"):match "^%S+",
-        s.pg.archive
-      ),
+      restore_command = healthy():setting "restore_command",
       archive_mode = "off",
       fsync = "off",
       recovery_target_action = "promote",
@@ -171,9 +166,9 @@ test.describe("timelines", function()
     local db <close> = node:connect()
     local commit = support.commit(db, 100)
     node:flush_archive()
-    sh.run { "sh", "-c", 'cp --preserve "$1"/00000002* "$2"', "sh", folder, s.pg.archive }
+    node:exec { "sh", "-c", 'cp --preserve "$1"/00000002* "$2"', "sh", folder, s.pg.archive }
     if not fs.exists(s.pg.archive .. "/00000002.history") then
-      sh.run { "cp", "--preserve", node.data .. "/pg_wal/00000002.history", s.pg.archive }
+      node:exec { "cp", "--preserve", node.data .. "/pg_wal/00000002.history", s.pg.archive }
     end
     return commit
   end)

@@ -65,6 +65,43 @@ function support.processes(text)
   return found
 end
 
+--- Whether a program on `from` reaches the server of `to` over the network.
+function support.reaches(from, to)
+  local at = to:endpoint(from)
+  local asked = from:exec { "pg_isready", "--host=" .. at.host, "--port=" .. at.port, "--timeout=5", check = false }
+  return asked.code == 0
+end
+
+--- Whether the script can open a connection to a server that is not paused.
+function support.answers(node)
+  local ok, db = pcall(node.connect, node)
+  if ok then
+    db:close()
+  end
+  return ok
+end
+
+-- Runs what a server would run, with paths in the places of %p and %f.
+local function run_command(node, command, path, name)
+  local line = command:gsub("%%p", '"$1"'):gsub("%%f", '"$2"')
+  return node:exec { "sh", "-c", 'cd "$3" && ' .. line, "sh", path, name, node.data, check = false }
+end
+
+--- Pushes a file with the archive_command of a node: { code, stderr }.
+function support.push(node, path, name)
+  return run_command(node, node:setting "archive_command", path, name)
+end
+
+--- Fetches a file with the restore_command of a restored node: { code, stderr }.
+function support.fetch(node, name, path)
+  return run_command(node, node:setting "restore_command", path, name)
+end
+
+--- The rpitr that runs these tests.
+function support.program()
+  return (sh.run({ "sh", "-c", "readlink /proc/$PPID/exe" }).stdout:gsub("%s+$", ""))
+end
+
 --- Changes bytes of a file in place.
 function support.patch(path, offset, bytes)
   local text = fs.read(path)

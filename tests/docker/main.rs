@@ -1,0 +1,12 @@
+//! The Docker runtime against a real engine. Without one the tests are skipped, loudly;
+//! `RPITR_REQUIRE_DOCKER=1` makes that a failure.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod archive;
+mod bench;
+mod files;
+mod gc;
+mod life;
+mod network;
+mod suites;
