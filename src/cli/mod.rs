@@ -8,7 +8,7 @@ mod inspect;
 mod lab;
 mod run;
 mod test;
-mod wal;
 mod verify;
+mod wal;
 
 pub use run::run;

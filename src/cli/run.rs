@@ -178,7 +178,11 @@ fn start(global: &Global, program: Program, source: &Source, arguments: &[String
 
 pub(super) fn options(global: &Global) -> RunOptions {
     RunOptions {
-        runtime: global.runtime.clone(),
+        // Beside an environment everything is in containers.
+        runtime: match &global.lab {
+            Some(_) => "docker".into(),
+            None => global.runtime.clone(),
+        },
         lab: global.lab.clone(),
         keep: global.keep,
         seed: global

@@ -315,7 +315,12 @@ function Attached:bring_back(restored, database)
   local verify = require "rpitr.verify"
   local dump = ("%s/backup/%s.dump"):format(self.lab.info.folder, database)
   local copy, damaged = database .. "_recovered", database .. "_damaged"
-  restored:exec { "pg_dump", "--format=custom", "--file=" .. dump, "--dbname=" .. restored:link() .. " dbname=" .. database }
+  restored:exec {
+    "pg_dump",
+    "--format=custom",
+    "--file=" .. dump,
+    "--dbname=" .. restored:link() .. " dbname=" .. database,
+  }
   self:create_database(copy)
   self:exec_in_lab { "pg_restore", "--exit-on-error", "--dbname=" .. self:link() .. " dbname=" .. copy, dump }
   local there = verify.fingerprint(self, { dbname = copy })
@@ -333,7 +338,10 @@ function Attached:bring_back(restored, database)
   self.environment:drop_later(damaged)
   local db = self:admin()
   for _, name in ipairs { database, copy } do
-    db:exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()", name)
+    db:exec(
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()",
+      name
+    )
   end
   db:tx(function()
     db:exec(("ALTER DATABASE %s RENAME TO %s"):format(sql.identifier(database), sql.identifier(damaged)))

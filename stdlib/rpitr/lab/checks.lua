@@ -57,8 +57,7 @@ local function running(environment)
   end
 end
 
-local WRITABLE =
-  'for d; do (: >"$d/.rpitr-check") 2>/dev/null || { echo "$d"; exit 1; }; rm -f "$d/.rpitr-check"; done'
+local WRITABLE = 'for d; do (: >"$d/.rpitr-check") 2>/dev/null || { echo "$d"; exit 1; }; rm -f "$d/.rpitr-check"; done'
 
 local function folders(environment)
   for name, list in pairs(EXPECTED[environment.name].folders) do
@@ -80,7 +79,8 @@ local function answers(environment)
     if not ok then
       local mend = ("rpitr lab logs %s %s"):format(environment.name, made.name)
       if e.code == "28P01" then
-        mend = "the volumes were made with other credentials: restore their .env, or rpitr lab rebuild " .. environment.name
+        mend = "the volumes were made with other credentials: restore their .env, or rpitr lab rebuild "
+          .. environment.name
       end
       fail(("%s does not answer: %s"):format(made.name, e.message), mend)
     elseif e and made.role == "primary" then
@@ -127,7 +127,11 @@ local function replication(environment)
   local primary = environment.primary
   for _, made in ipairs(servers(environment)) do
     if made.role == "standby" then
-      local mend = ("rpitr lab restart %s %s, or rpitr lab rebuild %s"):format(environment.name, made.name, environment.name)
+      local mend = ("rpitr lab restart %s %s, or rpitr lab rebuild %s"):format(
+        environment.name,
+        made.name,
+        environment.name
+      )
       if not made:value "SELECT pg_is_in_recovery()" then
         fail(made.name .. " is no standby any more: it was promoted", "rpitr lab rebuild " .. environment.name)
       end
@@ -235,10 +239,8 @@ function checks.settled(environment)
       slots(environment)
       for _, made in ipairs(servers(environment)) do
         if made.role == "standby" and made:value "SELECT pg_is_in_recovery()" then
-          local state = environment.primary:value(
-            "SELECT state FROM pg_stat_replication WHERE application_name = $1",
-            made.name
-          )
+          local state =
+            environment.primary:value("SELECT state FROM pg_stat_replication WHERE application_name = $1", made.name)
           if state ~= "streaming" then
             fail(made.name, "")
           end

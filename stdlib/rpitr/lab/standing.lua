@@ -244,7 +244,11 @@ function Environment:wait_ready(options)
           kind = "state",
           -- Ends the wait at once.
           code = "fatal",
-          message = ("%s of environment %s has ended (exit status %d)"):format(service.name, self.name, service.exit_code),
+          message = ("%s of environment %s has ended (exit status %d)"):format(
+            service.name,
+            self.name,
+            service.exit_code
+          ),
           detail = self.nodes[service.name]:why_died(),
           hint = ("rpitr lab logs %s %s shows everything it said"):format(self.name, service.name),
         }, 2)
@@ -263,7 +267,10 @@ function Environment:describe()
     lines[#lines + 1] = ("  %-15s %-10s %-18s %s"):format(service.name, service.role, where, service.image)
   end
   local env = self:service(self.primary.name).env
-  lines[#lines + 1] = ("database %s, user %s, password in the environment's .env"):format(env.POSTGRES_DB, env.POSTGRES_USER)
+  lines[#lines + 1] = ("database %s, user %s, password in the environment's .env"):format(
+    env.POSTGRES_DB,
+    env.POSTGRES_USER
+  )
   lines[#lines + 1] = ("  rpitr lab psql %s %s"):format(self.name, self.primary.name)
   lines[#lines + 1] = ("  rpitr pitr --lab %s"):format(self.name)
   return table.concat(lines, "\n")
