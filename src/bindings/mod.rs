@@ -15,6 +15,7 @@ mod repl;
 mod sql;
 mod sql_stream;
 mod sql_value;
+mod standing;
 mod value;
 mod verify;
 mod wal;
@@ -40,6 +41,7 @@ pub fn register(host: &HostTable) -> mlua::Result<()> {
     repl::register(host)?;
     sql::register(host)?;
     sql_stream::register(host)?;
+    standing::register(host)?;
     value::register(host)?;
     verify::register(host)?;
     Ok(())

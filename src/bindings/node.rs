@@ -11,7 +11,8 @@ use super::lab::{LabHandle, text};
 use crate::engine::{HostTable, guard};
 use crate::failure::Failure;
 use crate::runtime::{
-    CopyOptions, Limits, NewNode, Node, StartOptions, StopMode, Symlinks, ToolOptions, Until,
+    CopyOptions, Limits, NewNode, Node, StartOptions, StopMode, Symlinks, ToolOptions, ToolOutput,
+    Until,
 };
 
 #[derive(Debug, Clone)]
@@ -78,10 +79,17 @@ fn nodes(host: &HostTable) -> mlua::Result<()> {
     // The same as a connection string without a password.
     host.function(
         "node_conninfo",
-        |_, (node, other, passfile): (UserDataRef<NodeHandle>, UserDataRef<NodeHandle>, String)| {
+        |_,
+         (node, other, passfile, user): (
+            UserDataRef<NodeHandle>,
+            UserDataRef<NodeHandle>,
+            String,
+            Option<String>,
+        )| {
+            let user = user.unwrap_or_else(|| "postgres".into());
             let endpoint = node.0.endpoint_for_node(&other.0);
             Ok(format!(
-                "host={} port={} user=postgres passfile='{passfile}'",
+                "host={} port={} user={user} passfile='{passfile}'",
                 endpoint.host, endpoint.port
             ))
         },
@@ -123,15 +131,17 @@ async fn run_tool(lua: &Lua, node: &Node, request: Table) -> Result<Table, Failu
         cwd: None,
     };
     let output = guard(node.run_tool(&program, &arguments, options)).await??;
-    let fill = || -> mlua::Result<Table> {
-        let table = lua.create_table()?;
-        table.raw_set("code", output.status.code())?;
-        table.raw_set("stdout", lua.create_string(&output.stdout)?)?;
-        table.raw_set("stderr", lua.create_string(&output.stderr)?)?;
-        table.raw_set("seconds", output.elapsed.as_secs_f64())?;
-        Ok(table)
-    };
-    fill().map_err(internal)
+    output_table(lua, &output).map_err(internal)
+}
+
+/// What a program left behind.
+pub(super) fn output_table(lua: &Lua, output: &ToolOutput) -> mlua::Result<Table> {
+    let table = lua.create_table()?;
+    table.raw_set("code", output.status.code())?;
+    table.raw_set("stdout", lua.create_string(&output.stdout)?)?;
+    table.raw_set("stderr", lua.create_string(&output.stderr)?)?;
+    table.raw_set("seconds", output.elapsed.as_secs_f64())?;
+    Ok(table)
 }
 
 fn life(host: &HostTable) -> mlua::Result<()> {

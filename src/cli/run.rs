@@ -131,6 +131,9 @@ fn merge(before: &Global, after: &[String]) -> Result<Global, clap::Error> {
         if set("runtime") {
             merged.runtime = parsed.runtime;
         }
+        if set("standing") {
+            merged.lab = parsed.lab;
+        }
         if set("keep") {
             merged.keep = parsed.keep;
         }
@@ -197,7 +200,12 @@ fn start(global: &Global, program: Program, source: &Source, arguments: &[String
 
 pub(super) fn options(global: &Global) -> RunOptions {
     RunOptions {
-        runtime: global.runtime.clone(),
+        // Beside an environment everything is in containers.
+        runtime: match &global.lab {
+            Some(_) => "docker".into(),
+            None => global.runtime.clone(),
+        },
+        lab: global.lab.clone(),
         keep: global.keep,
         seed: global
             .seed

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::docker::{DockerLab, DockerNode, Engine, ScriptContainers};
+use super::docker::{DockerLab, DockerNode, Engine, ScriptContainers, Service};
 use super::lab::check_name;
 use super::{
     ContainerRecord, Error, Lab, LabOptions, LabRecord, LocalRuntime, Node, NodeRecord, NodeSpec,
@@ -76,7 +76,7 @@ impl Lab {
                 node: node.name,
             });
         }
-        let image = docker.engine().node_image(node.version).await?;
+        let image = docker.node_image(node.version).await?;
         let dir = lab.lab_dir.join(&node.name);
         let record = NodeRecord {
             major: image.1,
@@ -103,6 +103,14 @@ impl Lab {
         let made = node.make().await?;
         self.replace(&[made])?;
         Ok(node.into())
+    }
+
+    /// Has a lab of containers work beside a standing environment.
+    pub async fn work_beside(&self, primary: &Service) -> Result<(), Error> {
+        match self.docker().await? {
+            Some(docker) => Ok(docker.work_beside(primary).await?),
+            None => Ok(()),
+        }
     }
 
     fn replace(&self, changed: &[NodeRecord]) -> Result<(), Error> {

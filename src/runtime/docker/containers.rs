@@ -36,7 +36,7 @@ umask 077
 own() { chown postgres "$@" && chgrp "$(id -g postgres)" "$@"; }
 own "$lab"
 for d in archive backup bin; do
-  [ -d "$lab/$d" ] || { mkdir -p "$lab/$d"; own "$lab/$d"; }
+  mkdir -p "$lab/$d"; own "$lab/$d"
 done
 if [ -n "$node" ]; then own "$node"; chmod 700 "$node"; fi
 chmod 700 "$lab"
@@ -170,6 +170,11 @@ impl DockerLab {
     /// What every container of the lab has in common.
     fn body(&self, made: &ContainerRecord, role: &str) -> ContainerCreateBody {
         let in_memory = |path: &String| (path.clone(), "size=16m".to_string());
+        let mut mounts = vec![mount(self.store(), self.lab_dir.display().to_string())];
+        mounts.extend(self.standing_archive().map(|(volume, path)| Mount {
+            read_only: Some(true),
+            ..mount(volume, path)
+        }));
         ContainerCreateBody {
             image: Some(made.image.clone()),
             entrypoint: Some(vec!["/bin/sh".into(), "-c".into(), IDLE.into()]),
@@ -185,10 +190,7 @@ impl DockerLab {
                 ..HealthConfig::default()
             }),
             host_config: Some(HostConfig {
-                mounts: Some(vec![mount(
-                    self.store(),
-                    self.lab_dir.display().to_string(),
-                )]),
+                mounts: Some(mounts),
                 // Volumes the image declares would be left behind without a name.
                 tmpfs: Some(made.volumes.iter().map(in_memory).collect()),
                 shm_size: Some(256 << 20),
@@ -292,19 +294,14 @@ impl DockerLab {
         if self.inspect(&name).await?.is_some() {
             self.remove_container(&name).await?;
         }
-        let image = self.engine.image(None).await?;
-        let made = ContainerRecord {
-            image: image.name.clone(),
-            volumes: image.volumes,
-            ..ContainerRecord::default()
-        };
+        let (made, _) = self.node_image(None).await?;
         self.ensure_volume(&self.store(), "store").await?;
         let mut body = self.body(&made, KEEPER);
         if let Some(host) = &mut body.host_config {
             host.network_mode = Some("none".into());
         }
         self.create_and_start(&name, body, 0).await?;
-        self.prepare(&name, "", &image.name).await?;
+        self.prepare(&name, "", &made.image).await?;
         Ok(name)
     }
 }

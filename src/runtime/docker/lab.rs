@@ -31,6 +31,7 @@ pub struct DockerLab {
     state_root: PathBuf,
     made: RefCell<HashMap<&'static str, ()>>,
     pub(super) mirror: tokio::sync::Mutex<Mirror>,
+    pub(super) beside: super::standing::Beside,
 }
 
 impl DockerLab {
@@ -48,13 +49,10 @@ impl DockerLab {
             state_root: state_root.to_path_buf(),
             made: RefCell::default(),
             mirror: tokio::sync::Mutex::default(),
+            beside: super::standing::Beside::new(),
         });
         super::view::remember(&lab);
         lab
-    }
-
-    pub fn engine(&self) -> &Engine {
-        &self.engine
     }
 
     pub(super) fn container(&self, node: &str) -> String {

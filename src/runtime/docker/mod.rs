@@ -22,6 +22,7 @@ mod remove;
 mod script;
 mod server;
 mod session;
+mod standing;
 mod start;
 mod tar;
 mod view;
@@ -37,4 +38,5 @@ pub use script::{
     answers,
 };
 pub use tar::{first_file, tar_of_one};
+pub use standing::{ARCHIVE_FOLDER, Service};
 pub use view::{local_store, local_view};
