@@ -140,10 +140,9 @@ impl Lab {
             std::mem::swap(&mut first.private, &mut second.private);
         }
         // Before the registry changes: a container holds on to its port.
-        for node in [a, b] {
-            if let Node::Docker(node) = node {
-                node.remove_container().await?;
-            }
+        if let (Node::Docker(a), Node::Docker(b)) = (a, b) {
+            let (a, b) = tokio::join!(a.remove_container(), b.remove_container());
+            a.and(b)?;
         }
         self.replace(&[first.clone(), second.clone()])?;
         for (node, record) in [(a, first), (b, second)] {

@@ -2,12 +2,13 @@
 //! backups.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use bollard::models::{NetworkCreateRequest, VolumeCreateRequest};
 
+use super::containers::Found;
 use super::error::status;
 use super::view::Mirror;
 use super::{Engine, Error};
@@ -29,7 +30,10 @@ pub struct DockerLab {
     run: String,
     pub(super) lab_dir: PathBuf,
     state_root: PathBuf,
-    made: RefCell<HashMap<&'static str, ()>>,
+    /// Networks and volumes that are there.
+    made: RefCell<HashSet<String>>,
+    /// What the images used so far hold.
+    pub(super) found: RefCell<HashMap<String, Found>>,
     pub(super) mirror: tokio::sync::Mutex<Mirror>,
 }
 
@@ -47,6 +51,7 @@ impl DockerLab {
             lab_dir: record.lab_dir.clone(),
             state_root: state_root.to_path_buf(),
             made: RefCell::default(),
+            found: RefCell::default(),
             mirror: tokio::sync::Mutex::default(),
         });
         super::view::remember(&lab);
@@ -95,8 +100,7 @@ impl DockerLab {
     /// Makes the network if it is not there.
     pub(super) async fn ensure_network(&self, private: bool) -> Result<String, Error> {
         let name = self.network(private);
-        let key = if private { "private" } else { "network" };
-        if self.made.borrow().contains_key(key) {
+        if self.made.borrow().contains(&name) {
             return Ok(name);
         }
         let there = match self.engine.docker.inspect_network(&name, None).await {
@@ -114,19 +118,24 @@ impl DockerLab {
             let made = self.engine.docker.create_network(request).await;
             made.map_err(Error::api("create network", &name))?;
         }
-        self.made.borrow_mut().insert(key, ());
+        self.made.borrow_mut().insert(name.clone());
         Ok(name)
     }
 
     /// Makes a volume; one of that name that is there already is the lab's own.
     pub(super) async fn ensure_volume(&self, name: &str, role: &str) -> Result<(), Error> {
+        if self.made.borrow().contains(name) {
+            return Ok(());
+        }
         let request = VolumeCreateRequest {
             name: Some(name.to_string()),
             labels: Some(self.labels(role)),
             ..VolumeCreateRequest::default()
         };
         let made = self.engine.docker.create_volume(request).await;
-        made.map(|_| ()).map_err(Error::api("create volume", name))
+        made.map_err(Error::api("create volume", name))?;
+        self.made.borrow_mut().insert(name.to_string());
+        Ok(())
     }
 
     /// Makes a folder below the archive or the backups.
