@@ -24,6 +24,7 @@ impl Lab {
         options: LabOptions,
     ) -> Result<Self, Error> {
         let engine = Engine::from_env().await?;
+        engine.check_reach()?;
         let lab = Lab::create_at(runtime, options, Some(engine.address.clone()))?;
         let docker = DockerLab::new(engine, &lab.record(), runtime.state.path());
         let _ = lab.docker.set(docker);
@@ -31,7 +32,7 @@ impl Lab {
     }
 
     /// The lab on its engine; `None` when its nodes are processes of this machine.
-    async fn docker(&self) -> Result<Option<Rc<DockerLab>>, Error> {
+    pub(super) async fn docker(&self) -> Result<Option<Rc<DockerLab>>, Error> {
         let record = self.record();
         let Some(address) = &record.engine else {
             return Ok(None);

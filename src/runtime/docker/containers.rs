@@ -162,7 +162,7 @@ impl DockerLab {
         });
         if let Some(host) = &mut body.host_config {
             let published = PortBinding {
-                host_ip: Some("127.0.0.1".into()),
+                host_ip: Some(self.engine.publish_on()?),
                 host_port: Some(node.port.to_string()),
             };
             host.network_mode = Some(network);
