@@ -36,6 +36,7 @@ bench: build
 	$(RPITR) benches/setup.lua
 	$(RPITR) benches/point_select.lua
 	bash benches/drill.sh
+	bash benches/docker.sh
 
 clean:
 	$(CARGO) clean
