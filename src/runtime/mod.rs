@@ -17,6 +17,7 @@ mod node;
 mod ports;
 mod process;
 mod registry;
+mod startup;
 mod state;
 mod tool;
 mod user;

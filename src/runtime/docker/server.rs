@@ -138,12 +138,7 @@ impl DockerNode {
         operation: &'static str,
         wanted: &'static str,
     ) -> Error {
-        Error::WrongState {
-            node: self.name(),
-            is: is.to_string(),
-            operation,
-            wanted,
-        }
+        self.record.borrow().wrong_state(is, operation, wanted)
     }
 
     /// Stops the server and waits until all its processes are gone. A paused one is resumed first.

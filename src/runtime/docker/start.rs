@@ -1,5 +1,6 @@
 //! Starting the server in its container, and waiting until it is up.
 
+use std::ffi::OsString;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
@@ -9,8 +10,7 @@ use super::containers::SERVER_PORT;
 use super::exec::{Exec, Output};
 use super::node::DockerNode;
 use super::server::{COMMON, POLL, parse};
-use crate::postgres;
-use crate::runtime::tool::{describe, tail};
+use crate::runtime::tool::tail;
 use crate::runtime::{Error, StartOptions, Started, Status, ToolOptions, Until};
 
 /// Starts the server and waits. Clients come through the lab's network, so that must be allowed; the
@@ -115,28 +115,12 @@ impl DockerNode {
         command.push(options.until.word().into());
         command.push(options.timeout.as_secs().max(1).to_string());
         command.push(record.bin_dir.join("postgres").display().to_string());
-        command.extend(["-D".into(), data.clone()]);
-        let mut set = |name: &str, value: &str| {
-            command.extend(["-c".into(), format!("{name}={value}")]);
-        };
-        set("data_directory", &data);
-        set("port", &SERVER_PORT.to_string());
-        // Who may reach that address is decided by the container's network.
-        set("listen_addresses", "*");
-        set(
-            "unix_socket_directories",
-            &record.socket_dir.display().to_string(),
-        );
-        set("external_pid_file", "");
-        set("logging_collector", "off");
-        set("log_destination", "stderr");
-        set("log_line_prefix", postgres::LOG_LINE_PREFIX);
-        set("lc_messages", "C");
-        for (name, value) in &options.settings {
-            if name != "listen_addresses" {
-                set(name, value);
-            }
-        }
+        // Who may reach the server is decided by the container's network.
+        let settings = options.settings.iter();
+        let settings = settings.filter(|(name, _)| name != "listen_addresses");
+        let arguments = record.server_arguments(SERVER_PORT, "*", settings);
+        let text = |argument: OsString| argument.to_string_lossy().into_owned();
+        command.extend(arguments.into_iter().map(text));
         let tool = ToolOptions {
             env: options.env.clone(),
             cwd: Some(record.dir.clone()),
@@ -182,24 +166,9 @@ impl DockerNode {
     }
 
     async fn why_not_started(&self, exit: Option<ExitStatus>, log_offset: u64) -> Error {
-        let text = match self.log_tail(log_offset).await {
-            Ok((text, _)) => text,
-            Err(error) => return error,
-        };
-        let log = postgres::explain_failure(&text).unwrap_or_default();
-        let reason = ["PANIC:  ", "FATAL:  "]
-            .iter()
-            .find_map(|level| log.rsplit_once(level))
-            .and_then(|(_, message)| message.lines().next());
-        Error::StartFailed {
-            node: self.name(),
-            reason: match (reason, exit) {
-                (Some(reason), _) => reason.to_string(),
-                (None, Some(exit)) => describe(exit),
-                (None, None) => "the container did not run it".into(),
-            },
-            log,
-            retryable: false,
+        match self.log_tail(log_offset).await {
+            Ok((text, _)) => self.record.borrow().why_not_started(exit, &text),
+            Err(error) => error,
         }
     }
 }
