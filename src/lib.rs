@@ -7,8 +7,9 @@
 //! stdlib/rpitr/*.lua           the public Lua API
 //! bindings                     private host functions behind it: convert, guard, return
 //! engine                       the only place that knows mlua's internals: state, tasks, errors
-//! runtime postgres sql wal archive report      plain Rust
-//! cli                          a thin front end over the engine
+//! chaos                        faults, their journal and their guardian
+//! runtime postgres sql wal archive workload verify report      plain Rust
+//! cli repl                     thin front ends over the engine
 //! ```
 
 // In the library only: in tests an unwrap is an assertion.
@@ -16,12 +17,17 @@
 
 pub mod archive;
 pub mod bindings;
+pub mod chaos;
 pub mod cli;
 pub mod engine;
 pub mod exit;
 pub mod failure;
+pub mod moment;
 pub mod postgres;
+pub mod repl;
 pub mod report;
 pub mod runtime;
 pub mod sql;
+pub mod verify;
 pub mod wal;
+pub mod workload;

@@ -41,4 +41,4 @@ macro_rules! suites {
     };
 }
 
-suites! { damage lab pitr rules sql verify }
+suites! { damage files lab pitr replication rules sql verify wal }

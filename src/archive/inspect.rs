@@ -89,7 +89,7 @@ fn one(listing: &Listing, timeline: u32) -> TimelineInventory {
 
 /// Runs of numbers that must exist on a timeline and do not: between two segments, between the
 /// first segment and where the timeline began, and up to where another timeline left it.
-pub(super) fn gaps(listing: &Listing, timeline: u32) -> Vec<(u64, u64)> {
+pub fn gaps(listing: &Listing, timeline: u32) -> Vec<(u64, u64)> {
     let size = listing.segment_size();
     let numbers = listing.segments.get(&timeline);
     let begin = listing

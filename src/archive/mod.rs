@@ -2,18 +2,24 @@
 
 mod error;
 mod fetch;
+mod files;
 mod identity;
 mod inspect;
 mod listing;
 mod log;
 mod push;
+mod story;
+mod sabotage;
 mod verify;
 
 pub use error::Error;
 pub use fetch::{FetchOptions, fetch};
+pub use files::{WalFile, files};
 pub use identity::{IDENTITY_FILE, load_identity};
-pub use inspect::{Inventory, TimelineInventory, inspect};
+pub use inspect::{Inventory, TimelineInventory, gaps, inspect};
 pub use listing::{Listing, Required};
 pub use log::append;
 pub use push::{Pushed, push};
+pub use story::{Happening, Story, story};
+pub use sabotage::{Sabotage, sabotage};
 pub use verify::{Finding, FindingKind, verify};

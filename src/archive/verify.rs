@@ -22,6 +22,24 @@ pub enum FindingKind {
     Unreadable,
 }
 
+impl FindingKind {
+    /// A stable word for each kind.
+    pub fn name(self) -> &'static str {
+        match self {
+            FindingKind::Missing => "missing",
+            FindingKind::Empty => "empty",
+            FindingKind::Truncated => "truncated",
+            FindingKind::ZeroFilled => "zero_filled",
+            FindingKind::Corrupt => "corrupt",
+            FindingKind::Foreign => "foreign",
+            FindingKind::Misnamed => "misnamed",
+            FindingKind::MissingHistory => "missing_history",
+            FindingKind::BadHistory => "bad_history",
+            FindingKind::Unreadable => "unreadable",
+        }
+    }
+}
+
 /// A problem, the file it is in, and the first position that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {

@@ -1,6 +1,7 @@
 //! The private host functions behind the standard library: one file per area. Each converts its
 //! arguments, guards its waits against cancellation and returns; policy lives in Lua.
 
+mod chaos;
 mod console;
 mod fs;
 mod lab;
@@ -8,28 +9,35 @@ mod node;
 mod process;
 mod random;
 mod recovery;
+mod repl;
 mod sql;
 mod sql_stream;
 mod sql_value;
 mod value;
+mod verify;
 mod wal;
+mod workload;
 
 use crate::engine::HostTable;
 use crate::failure::{Failure, Kind};
 
 /// Adds every host function.
 pub fn register(host: &HostTable) -> mlua::Result<()> {
+    chaos::register(host)?;
     console::register(host)?;
     fs::register(host)?;
     lab::register(host)?;
     node::register(host)?;
     recovery::register(host)?;
     wal::register(host)?;
+    workload::register(host)?;
     process::register(host)?;
     random::register(host)?;
+    repl::register(host)?;
     sql::register(host)?;
     sql_stream::register(host)?;
     value::register(host)?;
+    verify::register(host)?;
     Ok(())
 }
 

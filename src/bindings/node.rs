@@ -151,7 +151,9 @@ fn life(host: &HostTable) -> mlua::Result<()> {
                 let private: bool = options.get("private").map_err(internal)?;
                 let until: String = options.get("until").map_err(internal)?;
                 let timeout: f64 = options.get("timeout").map_err(internal)?;
+                let env: Option<BTreeMap<String, String>> = options.get("env").map_err(internal)?;
                 let options = StartOptions {
+                    env: env.unwrap_or_default().into_iter().collect(),
                     // A sandbox is reached through its socket only.
                     settings: if private {
                         vec![("listen_addresses".into(), String::new())]

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use mlua::{Function, Lua};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
 use crate::engine::{HostTable, shared};
@@ -20,10 +21,16 @@ pub fn register(host: &HostTable) -> mlua::Result<()> {
         seed.copy_from_slice(&digest);
         generator(lua, StdRng::from_seed(seed))
             .map_err(|error| Failure::new(Kind::Internal, error.to_string()))
+    })?;
+    // The same from a seed that is given: what is drawn from it may be drawn again in another run.
+    host.function("random_seeded", |lua, (seed, name): (i64, String)| {
+        let digest = Sha256::digest(format!("{}/{name}", seed as u64));
+        generator(lua, ChaCha8Rng::from_seed(digest.into()))
+            .map_err(|error| Failure::new(Kind::Internal, error.to_string()))
     })
 }
 
-fn generator(lua: &Lua, rng: StdRng) -> mlua::Result<Function> {
+fn generator(lua: &Lua, rng: impl RngExt + 'static) -> mlua::Result<Function> {
     let rng = RefCell::new(rng);
     lua.create_function(move |_, (low, high): (Option<i64>, Option<i64>)| {
         let mut rng = rng.borrow_mut();

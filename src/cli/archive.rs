@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use crate::archive::{self, Error, FetchOptions};
+use crate::archive::{self, Error, FetchOptions, Sabotage};
 use crate::failure::Failure;
 
 const PUSH: &str = "rpitr archive-push";
@@ -29,6 +29,14 @@ pub fn push_main(args: &[OsString]) -> i32 {
             PathBuf::from(&parsed.first),
             parsed.second.to_string_lossy(),
         );
+        match archive::sabotage(&path, &parsed.archive, &name) {
+            Sabotage::Honest => {}
+            Sabotage::Lie => return 0,
+            Sabotage::Fail(reason) => {
+                say(PUSH, &format!("cannot archive {name}: {reason}"));
+                return 1;
+            }
+        }
         let began = Instant::now();
         let result = archive::push(&path, &parsed.archive, &name);
         let outcome = match &result {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 
+use super::wal::WalCommand;
 use crate::engine::{ErrorFormat, Keep};
 use crate::report::ColorChoice;
 
@@ -36,37 +37,37 @@ pub struct Cli {
 #[command(next_help_heading = "Options for every command")]
 pub struct Global {
     /// Where labs run: local (plain processes) or docker (containers)
-    #[arg(long, env = "RPITR_RUNTIME", default_value = "local", value_parser = ["local", "docker"])]
+    #[arg(global = true, long, env = "RPITR_RUNTIME", default_value = "local", value_parser = ["local", "docker"])]
     pub runtime: String,
     /// Keep labs after the run: always, or only when it failed
-    #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "always", default_value = "never")]
+    #[arg(global = true, long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "always", default_value = "never")]
     pub keep: Keep,
     /// Seed of everything random in the run
-    #[arg(long, value_name = "N")]
+    #[arg(global = true, long, value_name = "N")]
     pub seed: Option<u64>,
     /// Deadline of the whole run, such as 90s or 10m
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(global = true, long, value_name = "DURATION", value_parser = duration)]
     pub timeout: Option<Duration>,
     /// Write report.json into this folder
-    #[arg(long, value_name = "DIR")]
+    #[arg(global = true, long, value_name = "DIR")]
     pub report: Option<PathBuf>,
     /// Show every frame of an error
-    #[arg(long, action = ArgAction::SetTrue)]
+    #[arg(global = true, long, action = ArgAction::SetTrue)]
     pub trace: bool,
     /// Show what would be done, do nothing
-    #[arg(long, action = ArgAction::SetTrue)]
+    #[arg(global = true, long, action = ArgAction::SetTrue)]
     pub dry_run: bool,
     /// Do not ask, assume yes
-    #[arg(long, action = ArgAction::SetTrue)]
+    #[arg(global = true, long, action = ArgAction::SetTrue)]
     pub yes: bool,
     /// Colours
-    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    #[arg(global = true, long, value_name = "WHEN", default_value = "auto")]
     pub color: ColorChoice,
     /// How errors are printed
-    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    #[arg(global = true, long, value_name = "FORMAT", default_value = "human")]
     pub error_format: ErrorFormat,
     /// Results only, no narration
-    #[arg(long, short, action = ArgAction::SetTrue)]
+    #[arg(global = true, long, short, action = ArgAction::SetTrue)]
     pub quiet: bool,
 }
 
@@ -87,9 +88,32 @@ pub enum Command {
         #[arg(required = true)]
         files: Vec<String>,
     },
+    /// An interactive session: Lua with everything loaded, on a lab
+    Repl {
+        /// A lab to attach to; rpitr lab ls lists them
+        #[arg(long, value_name = "LAB")]
+        attach: Option<String>,
+        /// Run this file first
+        #[arg(long, short = 'l', value_name = "FILE")]
+        load: Option<String>,
+    },
     /// Labs that exist: list, logs, psql, stop, start, remove
     #[command(subcommand)]
     Lab(LabCommand),
+    /// Read WAL: list, count, verify, commits, incidents, timelines
+    #[command(subcommand)]
+    Wal(WalCommand),
+    /// Faults: heal what a run left behind
+    #[command(subcommand)]
+    Chaos(ChaosCommand),
+    /// Judge a finished chaos or stress run again, from its bundle alone
+    Verify {
+        /// The bundle: the folder the run wrote
+        dir: PathBuf,
+        /// The verdict as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Run the Lua tests (*_test.lua) in these files and folders
     Test {
         #[arg(default_value = "tests/lua")]
@@ -142,6 +166,16 @@ pub enum LabCommand {
         /// Only labs at least this old, such as 30m
         #[arg(long, value_parser = duration)]
         older: Option<Duration>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ChaosCommand {
+    /// Undo the faults of runs that are over
+    Heal {
+        /// Only those of this journal, also while its run goes on
+        #[arg(long, value_name = "FILE")]
+        journal: Option<PathBuf>,
     },
 }
 

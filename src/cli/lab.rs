@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::args::{Global, LabCommand};
+use crate::chaos::{Sweep, sweep};
 use crate::engine::show_failure;
 use crate::exit;
 use crate::failure::{Failure, Kind};
@@ -250,6 +251,18 @@ fn refuse_live(record: &LabRecord) -> Result<(), Failure> {
 }
 
 async fn gc(runtime: &LocalRuntime, options: GcOptions) -> Result<i32, Failure> {
+    // Guardians first: one that starts a server again while its lab is removed would leave it behind.
+    let sweeping = Sweep {
+        forget_unkept: options.older_than.is_none(),
+        ..Sweep::default()
+    };
+    let healed = sweep(runtime, sweeping).await?;
+    for fault in &healed {
+        match &fault.failure {
+            None => println!("{}: {} healed", fault.lab, fault.what),
+            Some(failure) => eprintln!("rpitr: {}: {}: {failure}", fault.lab, fault.what),
+        }
+    }
     let report = runtime.gc(options).await?;
     for lab in &report.destroyed {
         println!("{} removed ({} processes killed)", lab.id, lab.killed);

@@ -2,9 +2,12 @@
 
 pub mod archive;
 mod args;
+mod chaos;
 mod inspect;
 mod lab;
 mod run;
 mod test;
+mod wal;
+mod verify;
 
 pub use run::run;

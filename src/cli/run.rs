@@ -6,7 +6,7 @@ use std::io::{IsTerminal, Read};
 use clap::{CommandFactory, FromArgMatches, Parser};
 
 use super::args::{Cli, Command, Global, global_flags, split_trailing};
-use super::{archive, inspect, lab, test};
+use super::{archive, chaos, inspect, lab, test, verify, wal};
 use crate::engine::{Program, RunOptions, Source, find_script, run as run_engine, show_failure};
 use crate::exit;
 use crate::failure::{Failure, Kind};
@@ -17,6 +17,7 @@ pub fn run(arguments: &[OsString]) -> i32 {
     match arguments.get(1).and_then(|word| word.to_str()) {
         Some("archive-push") => return archive::push_main(&arguments[2..]),
         Some("archive-fetch") => return archive::fetch_main(&arguments[2..]),
+        Some("__guard") => return crate::chaos::guard_main(&arguments[2..]),
         _ => {}
     }
     let cli = match Cli::try_parse_from(arguments) {
@@ -57,8 +58,12 @@ pub fn run(arguments: &[OsString]) -> i32 {
                 exit::PASS,
                 |worst, code| if worst == exit::PASS { code } else { worst },
             ),
+        Some(Command::Repl { attach, load }) => repl(&global, attach, load),
         Some(Command::Lab(command)) => lab::run(&command, &global),
+        Some(Command::Wal(command)) => wal::run(&command, &global),
+        Some(Command::Chaos(command)) => chaos::run(&command, &global),
         Some(Command::Test { paths, only }) => test::test(&global, &paths, only),
+        Some(Command::Verify { dir, json }) => verify::verify(&global, &dir, json),
         Some(Command::Run { file, arguments }) => file_with(arguments, &file, &global),
         Some(Command::File(words)) => match words.split_first() {
             Some((file, arguments)) => file_with(arguments.to_vec(), file, &global),
@@ -128,6 +133,16 @@ fn merge(before: &Global, after: &[String]) -> Result<Global, clap::Error> {
         merged.quiet |= parsed.quiet;
     }
     Ok(merged)
+}
+
+fn repl(global: &Global, attach: Option<String>, load: Option<String>) -> i32 {
+    let source = Source {
+        name: "session".into(),
+        text: String::new(),
+        folder: Some(".".into()),
+    };
+    let arguments = [attach.unwrap_or_default(), load.unwrap_or_default()];
+    start(global, Program::Repl, &source, &arguments)
 }
 
 fn with_script(global: &Global, file: &str, action: impl FnOnce(&Source) -> i32) -> i32 {

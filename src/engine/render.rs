@@ -17,13 +17,16 @@ pub struct RenderOptions {
 
 /// `render_error(e)`: an error as text, for those who show one and carry on.
 pub fn register(host: &HostTable) -> mlua::Result<()> {
-    host.function("render_error", |lua, value: mlua::Value| {
+    // `name` and `text`: the source an error may point into.
+    type Arguments = (mlua::Value, Option<String>, Option<String>);
+    host.function("render_error", |lua, (value, name, text): Arguments| {
         let shared = shared(lua)?;
         let options = RenderOptions {
             color: shared.printer.color(),
             trace: shared.options.trace,
         };
-        Ok(render(&ErrorValue::read(&value), &|_| None, options))
+        let lookup = |wanted: &str| text.clone().filter(|_| name.as_deref() == Some(wanted));
+        Ok(render(&ErrorValue::read(&value), &lookup, options))
     })
 }
 

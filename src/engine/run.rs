@@ -27,6 +27,8 @@ pub enum Program {
     Help,
     /// Parse it and check the drill's header.
     Check,
+    /// An interactive session; the first argument, if any, is the lab to attach to.
+    Repl,
     /// Run the tests it declares; the first argument, if any, selects them by name.
     Test,
 }
@@ -130,6 +132,7 @@ async fn drive(
             Program::Run => "run",
             Program::Help => "help",
             Program::Check => "check",
+            Program::Repl => "repl",
             Program::Test => "test",
         },
     )?;

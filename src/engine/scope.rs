@@ -72,6 +72,14 @@ pub struct Trip {
 }
 
 impl Trip {
+    /// Tripped with `parent`, too.
+    fn within(parent: &CancellationToken) -> Trip {
+        Trip {
+            token: parent.child_token(),
+            reason: Arc::default(),
+        }
+    }
+
     pub fn cancel(&self, reason: Reason) {
         // The reason is set before the token so that whoever wakes finds it; the first one wins.
         let _ = self.reason.set(reason);
@@ -103,7 +111,11 @@ pub struct Scope {
 impl Scope {
     /// A scope without a parent, tripped from outside (signals, the run deadline).
     pub fn root(trip: Trip) -> Rc<Scope> {
-        Rc::new(Scope {
+        Rc::new(Self::outside(trip))
+    }
+
+    fn outside(trip: Trip) -> Scope {
+        Scope {
             id: 0,
             token: trip.token.clone(),
             reason: OnceCell::new(),
@@ -112,12 +124,23 @@ impl Scope {
             parent: None,
             shield: false,
             resumer: RefCell::default(),
-        })
+        }
     }
 
     /// A scope that trips with `parent`, and on its own after `limit`.
     pub fn child(parent: &Rc<Scope>, id: u64, limit: Option<Duration>) -> Rc<Scope> {
         Self::below(parent, id, limit, false)
+    }
+
+    /// A scope that trips with `parent`, and from another thread through the trip returned with it.
+    pub fn foreground(parent: &Rc<Scope>, id: u64) -> (Rc<Scope>, Trip) {
+        let trip = Trip::within(&parent.token);
+        let scope = Rc::new(Scope {
+            id,
+            parent: Some(parent.clone()),
+            ..Self::outside(trip.clone())
+        });
+        (scope, trip)
     }
 
     /// A scope for cleanup: whatever trips around it, only `hard` and its own `limit` reach it.

@@ -4,6 +4,7 @@
 //! background thread that trips the root scopes; the instruction hook notices. First signal: the
 //! script unwinds and cleans up. Second: cleanup is skipped too. Third: the process exits at once.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -19,6 +20,44 @@ use crate::exit;
 pub struct Roots {
     pub soft: Trip,
     pub hard: Trip,
+    /// The statement an interactive session is running: what Ctrl-C is meant for while there is one.
+    pub foreground: Foreground,
+}
+
+/// See [`Roots::foreground`].
+#[derive(Debug, Clone, Default)]
+pub struct Foreground(Arc<Mutex<Target>>);
+
+/// Whom Ctrl-C is meant for.
+#[derive(Debug, Default)]
+pub enum Target {
+    /// The run as a whole.
+    #[default]
+    Run,
+    /// One statement.
+    Statement(Trip),
+    /// A program that has the terminal for itself and handles Ctrl-C in its own way.
+    Program,
+}
+
+impl Foreground {
+    pub fn set(&self, target: Target) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = target;
+    }
+
+    /// Whether the signal was not for the run. A statement that was interrupted before and still
+    /// runs leaves the next signal to the run.
+    fn interrupt(&self) -> bool {
+        let current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*current {
+            Target::Program => true,
+            Target::Statement(trip) if trip.reason().is_none() => {
+                trip.cancel(Reason::Interrupted);
+                true
+            }
+            Target::Statement(_) | Target::Run => false,
+        }
+    }
 }
 
 /// Starts the watcher. `notice` prints one line to the user from the background thread, which ends
@@ -59,11 +98,16 @@ pub fn watch(roots: Roots, deadline: Option<Duration>, notice: fn(&str)) -> Drop
 }
 
 async fn interrupts(roots: &Roots, mut int: Signal, mut term: Signal, notice: fn(&str)) {
-    for stage in 1.. {
-        tokio::select! {
-            _ = int.recv() => {}
-            _ = term.recv() => {}
+    let mut stage = 0;
+    loop {
+        let keyboard = tokio::select! {
+            _ = int.recv() => true,
+            _ = term.recv() => false,
+        };
+        if keyboard && stage == 0 && roots.foreground.interrupt() {
+            continue;
         }
+        stage += 1;
         match stage {
             1 => {
                 notice("interrupted: cleaning up (again to skip cleanup)");

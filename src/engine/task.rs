@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::guard::guard;
 use super::host::HostTable;
 use super::scope::{CONTEXT, Reason, Scope, TaskContext, current};
+use super::signals::Target;
 use super::state::shared;
 use crate::failure::{Failure, Kind};
 
@@ -60,6 +61,23 @@ fn scopes(host: &HostTable) -> mlua::Result<()> {
         let parent = current().ok_or_else(no_task)?;
         let limit = limit.map(duration).transpose()?;
         push(lua, Scope::child(&parent, shared(lua)?.next_id(), limit))
+    })?;
+    // What Ctrl-C is meant for until `scope_background`.
+    host.function("scope_foreground", |lua, ()| {
+        let parent = current().ok_or_else(no_task)?;
+        let shared = shared(lua)?;
+        let (scope, trip) = Scope::foreground(&parent, shared.next_id());
+        shared.roots.foreground.set(Target::Statement(trip));
+        push(lua, scope)
+    })?;
+    host.function("scope_background", |lua, ()| {
+        shared(lua)?.roots.foreground.set(Target::Run);
+        Ok(())
+    })?;
+    // Until then a program of its own has the terminal.
+    host.function("scope_foreign", |lua, ()| {
+        shared(lua)?.roots.foreground.set(Target::Program);
+        Ok(())
     })?;
     host.function("scope_shield", |lua, limit: f64| {
         let shared = shared(lua)?;

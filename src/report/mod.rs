@@ -2,4 +2,4 @@
 
 mod printer;
 
-pub use printer::{ColorChoice, Printer};
+pub use printer::{Above, ColorChoice, Printer};

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::env;
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
@@ -24,6 +25,23 @@ pub struct Printer {
     quiet: bool,
     animate: bool,
     spinner: RefCell<Option<ProgressBar>>,
+    /// Takes what is printed while a prompt is shown, and shows it above.
+    above: RefCell<Option<Above>>,
+}
+
+/// See [`Printer::print_above`].
+pub struct Above(Box<dyn FnMut(String) + Send>);
+
+impl fmt::Debug for Above {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Above")
+    }
+}
+
+impl Above {
+    pub fn new(print: Box<dyn FnMut(String) + Send>) -> Self {
+        Above(print)
+    }
 }
 
 impl Printer {
@@ -44,6 +62,24 @@ impl Printer {
             quiet,
             animate: io::stderr().is_terminal() && !quiet,
             spinner: RefCell::default(),
+            above: RefCell::default(),
+        }
+    }
+
+    /// From now on everything goes to `above`, which is taken back by giving `None`. For the time a
+    /// prompt is shown: what background tasks print must not tear the line being typed.
+    pub fn print_above(&self, above: Option<Above>) -> Option<Above> {
+        self.above.replace(above)
+    }
+
+    fn went_above(&self, text: &str) -> bool {
+        match &mut *self.above.borrow_mut() {
+            Some(above) => {
+                // Without its newline the editor would draw the prompt behind the text.
+                (above.0)(format!("{}\n", text.trim_end_matches('\n')));
+                true
+            }
+            None => false,
         }
     }
 
@@ -65,6 +101,9 @@ impl Printer {
 
     /// The same without ending the line.
     pub fn write(&self, text: &str) -> bool {
+        if self.went_above(text) {
+            return true;
+        }
         let written = self.around(|| {
             let mut out = io::stdout().lock();
             out.write_all(text.as_bytes()).and_then(|()| out.flush())
@@ -79,6 +118,9 @@ impl Printer {
 
     /// A line for standard error.
     pub fn notice(&self, text: &str) {
+        if self.went_above(text) {
+            return;
+        }
         self.around(|| {
             let _ = writeln!(io::stderr().lock(), "{}", text.trim_end());
         });

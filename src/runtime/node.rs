@@ -120,6 +120,14 @@ impl Node {
         }
     }
 
+    /// Continues whatever of the server stands still, with or without a postmaster.
+    pub async fn release(&self) -> Result<(), Error> {
+        match self {
+            Node::Local(node) => node.release().await,
+            Node::Docker(node) => node.release().await,
+        }
+    }
+
     /// Has the server read its configuration again.
     pub async fn reload(&self) -> Result<(), Error> {
         match self {

@@ -65,7 +65,7 @@ impl Connection {
     /// their own. Gives the number of rows the last one touched.
     pub async fn exec(&self, sql: &str) -> Result<u64> {
         let mut affected = 0;
-        self.simple(sql, |message| {
+        self.simple_each(sql, |message| {
             if let SimpleQueryMessage::CommandComplete(count) = message {
                 affected = count;
             }
@@ -78,7 +78,7 @@ impl Connection {
     pub async fn simple_query(&self, sql: &str) -> Result<Vec<TextResult>> {
         let mut results = Vec::new();
         let mut result = TextResult::default();
-        self.simple(sql, |message| match message {
+        self.simple_each(sql, |message| match message {
             SimpleQueryMessage::Row(row) => {
                 let cell = |i| row.try_get(i).ok().flatten().map(str::to_string);
                 result.rows.push((0..row.len()).map(cell).collect());
@@ -93,7 +93,13 @@ impl Connection {
         Ok(results)
     }
 
-    async fn simple(&self, sql: &str, mut each: impl FnMut(SimpleQueryMessage)) -> Result<()> {
+    /// Runs statements with the simple protocol and hands out each message as it comes, so that the
+    /// caller knows how far the server got when the rest is an error.
+    pub(crate) async fn simple_each(
+        &self,
+        sql: &str,
+        mut each: impl FnMut(SimpleQueryMessage),
+    ) -> Result<()> {
         self.shared.check_free()?;
         text::check(sql)?;
         if text::may_begin(sql) {

@@ -1,12 +1,11 @@
 //! A directory of WAL files seen along one chain of timelines.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::page::{Expect, LONG_HEADER, PageHeader};
+use super::unpack::{Packing, Source};
 use super::{Chain, Error, FileName, Lsn, PAGE_SIZE, SegmentSize, major_of_magic};
 
 /// What all WAL of one cluster and major version has in common.
@@ -26,21 +25,24 @@ impl Identity {
 
     /// Reads the first page header of a segment. `Ok(None)`: there is no valid header in it.
     pub fn of_file(path: &Path) -> Result<Option<Identity>, Error> {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let packing = name.and_then(Packing::parse).map_or(Packing::None, |n| n.1);
+        let mut source =
+            Source::open(path, packing, true).map_err(|e| Error::io("open", path, e))?;
         let mut bytes = [0u8; LONG_HEADER];
-        let file = File::open(path).map_err(|e| Error::io("open", path, e))?;
-        match file.read_exact_at(&mut bytes, 0) {
-            Ok(()) => Identity::of_header(&bytes, path),
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        match source.read_at(&mut bytes, 0) {
+            Ok(LONG_HEADER) => Identity::of_header(&bytes, path),
+            Ok(_) => Ok(None),
             Err(e) => Err(Error::io("read", path, e)),
         }
     }
 
     /// What most of the segments in a directory say. Fails when none has a readable header.
     pub fn of_directory(dir: &Path) -> Result<Identity, Error> {
-        let names = list_segments(dir)?;
-        let segments: Vec<_> = names
+        let listed = list_files(dir)?;
+        let segments: Vec<_> = listed
             .iter()
-            .filter(|(name, _)| matches!(name, FileName::Segment { .. }))
+            .filter(|file| matches!(file.name, FileName::Segment { .. }))
             .collect();
         majority(dir, &segments)
     }
@@ -98,6 +100,7 @@ pub struct SegmentFile {
     /// Beyond this position the file is a dead branch.
     pub until: Option<Lsn>,
     pub partial: bool,
+    pub packing: Packing,
 }
 
 /// The WAL of one cluster along one chain of timelines.
@@ -110,68 +113,81 @@ pub struct Wal {
     pub(super) live: bool,
 }
 
-/// The files of a directory that have a WAL name, sorted by name; temporary and other files are
-/// left out.
-pub fn list_segments(dir: &Path) -> Result<Vec<(FileName, PathBuf)>, Error> {
+/// A file with the name of a WAL file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedFile {
+    pub name: FileName,
+    pub packing: Packing,
+    pub path: PathBuf,
+}
+
+impl ListedFile {
+    pub fn is_partial(&self) -> bool {
+        matches!(self.name, FileName::Partial { .. })
+    }
+}
+
+/// The files of a directory that have a WAL name, compressed ones included, sorted by name;
+/// temporary and other files are left out.
+pub fn list_files(dir: &Path) -> Result<Vec<ListedFile>, Error> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).map_err(|e| Error::io("list", dir, e))? {
         let entry = entry.map_err(|e| Error::io("list", dir, e))?;
-        if let Some(name) = entry.file_name().to_str().and_then(FileName::parse) {
-            found.push((name, entry.path()));
+        if let Some((name, packing)) = entry.file_name().to_str().and_then(Packing::parse) {
+            found.push(ListedFile {
+                name,
+                packing,
+                path: entry.path(),
+            });
         }
     }
-    found.sort_by(|a, b| a.1.cmp(&b.1));
+    found.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(found)
 }
 
 impl Wal {
-    /// Opens a directory of plain segments: an archive or a `pg_wal`.
+    /// Opens a directory of segments, plain or compressed: an archive or a `pg_wal`. Where a
+    /// segment exists more than once, the whole one and then the plain one is read.
     pub fn open(dir: &Path, options: &Options) -> Result<Wal, Error> {
-        let names = list_segments(dir)?;
-        let is_segment = |name: &FileName| match name {
+        let listed = list_files(dir)?;
+        let is_segment = |file: &&ListedFile| match file.name {
             FileName::Segment { .. } => true,
             FileName::Partial { .. } => options.partials,
             _ => false,
         };
-        let segments: Vec<_> = names.iter().filter(|(n, _)| is_segment(n)).collect();
+        let segments: Vec<_> = listed.iter().filter(is_segment).collect();
         if segments.is_empty() {
             return Err(Error::NoSegments {
                 dir: dir.to_path_buf(),
             });
         }
-        let newest = names.iter().map(|(n, _)| n.timeline()).max().unwrap_or(1);
-        let chain = Chain::load(dir, options.timeline.unwrap_or(newest))?;
+        let newest = listed.iter().map(|file| file.name.timeline()).max();
+        let chain = Chain::load(dir, options.timeline.or(newest).unwrap_or(1))?;
         let identity = match options.identity {
             Some(identity) => identity,
             None => majority(dir, &segments)?,
         };
-        let mut files = BTreeMap::new();
-        let mut by_number: BTreeMap<u64, Vec<(u32, bool, &PathBuf)>> = BTreeMap::new();
-        for (name, path) in &segments {
-            if let Some(number) = name.number(identity.segment_size) {
-                let partial = matches!(name, FileName::Partial { .. });
-                by_number
-                    .entry(number)
-                    .or_default()
-                    .push((name.timeline(), partial, path));
+        let mut by_number: BTreeMap<u64, Vec<&ListedFile>> = BTreeMap::new();
+        for file in &segments {
+            if let Some(number) = file.name.number(identity.segment_size) {
+                by_number.entry(number).or_default().push(file);
             }
         }
+        let mut files = BTreeMap::new();
         for (number, mut candidates) in by_number {
-            candidates.sort_by_key(|(_, partial, _)| *partial);
-            let serving =
-                chain
-                    .serving(number, identity.segment_size)
-                    .find_map(|(timeline, until)| {
-                        let (_, partial, path) =
-                            candidates.iter().find(|(t, ..)| *t == timeline)?;
-                        Some(SegmentFile {
-                            path: (*path).clone(),
-                            timeline,
-                            until,
-                            partial: *partial,
-                        })
-                    });
-            if let Some(file) = serving {
+            candidates.sort_by_key(|file| (file.is_partial(), file.packing != Packing::None));
+            let mut serving = chain.serving(number, identity.segment_size);
+            let file = serving.find_map(|(timeline, until)| {
+                let file = candidates.iter().find(|f| f.name.timeline() == timeline)?;
+                Some(SegmentFile {
+                    path: file.path.clone(),
+                    timeline,
+                    until,
+                    partial: file.is_partial(),
+                    packing: file.packing,
+                })
+            });
+            if let Some(file) = file {
                 files.insert(number, file);
             }
         }
@@ -199,6 +215,7 @@ impl Wal {
                     timeline,
                     until: None,
                     partial: false,
+                    packing: Packing::None,
                 };
                 (number, file)
             })
@@ -239,6 +256,12 @@ impl Wal {
         Some(self.segment_size().start(*number))
     }
 
+    /// The end of the last segment on the chain.
+    pub fn last(&self) -> Option<Lsn> {
+        let number = self.files.keys().next_back()?;
+        Some(self.segment_size().start(number.saturating_add(1)))
+    }
+
     pub(super) fn expect(&self) -> Expect {
         Expect {
             magic: self.identity.magic,
@@ -270,8 +293,9 @@ impl Wal {
     /// made in advance is not.
     fn begins_right(&self, number: u64, file: &SegmentFile) -> bool {
         let mut bytes = [0u8; LONG_HEADER];
-        let read = File::open(&file.path).and_then(|f| f.read_exact_at(&mut bytes, 0));
-        read.is_ok()
+        let read = Source::open(&file.path, file.packing, file.partial)
+            .and_then(|mut source| source.read_at(&mut bytes, 0));
+        matches!(read, Ok(LONG_HEADER))
             && PageHeader::parse(&bytes).is_some_and(|header| {
                 header
                     .check(self.segment_size().start(number), &self.expect())
@@ -282,13 +306,13 @@ impl Wal {
 
 /// The identity most of a sample of the segments share, so that one foreign or damaged file
 /// does not decide for all.
-fn majority(dir: &Path, segments: &[&(FileName, PathBuf)]) -> Result<Identity, Error> {
+fn majority(dir: &Path, segments: &[&ListedFile]) -> Result<Identity, Error> {
     const SAMPLE: usize = 33;
     let step = segments.len().div_ceil(SAMPLE).max(1);
     let mut votes: Vec<(Identity, usize)> = Vec::new();
     let mut problem = None;
-    for (_, path) in segments.iter().step_by(step) {
-        match Identity::of_file(path) {
+    for file in segments.iter().step_by(step) {
+        match Identity::of_file(&file.path) {
             Ok(Some(identity)) => match votes.iter_mut().find(|(i, _)| *i == identity) {
                 Some((_, count)) => *count += 1,
                 None => votes.push((identity, 1)),

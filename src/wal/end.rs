@@ -76,6 +76,8 @@ pub enum Reason {
     },
     /// `OVERWRITE_CONTRECORD` does not name the record that was abandoned.
     OverwriteMismatch,
+    /// Whoever asked for the records wanted no more of them.
+    Stopped,
     /// The checksum is right but the contents contradict themselves.
     BadContents(&'static str),
     Io {
@@ -107,6 +109,7 @@ impl Reason {
             Reason::BadLength { .. } => "length",
             Reason::BadResourceManager { .. } => "resource_manager",
             Reason::OverwriteMismatch => "overwrite",
+            Reason::Stopped => "stopped",
             Reason::BadContents(_) => "contents",
             Reason::Io { .. } => "io",
         }
@@ -178,6 +181,7 @@ impl fmt::Display for Reason {
             Reason::OverwriteMismatch => {
                 f.write_str("a replacement record names another lost record")
             }
+            Reason::Stopped => f.write_str("reading was stopped here"),
             Reason::BadContents(what) => write!(f, "bad contents: {what}"),
             Reason::Io { message } => f.write_str(message),
         }
@@ -209,6 +213,18 @@ pub struct End {
 }
 
 impl End {
+    /// Not the end of the WAL: whoever read it stopped here.
+    pub(super) fn stopped(lsn: Lsn) -> End {
+        End {
+            lsn,
+            last_record: None,
+            file: None,
+            offset: 0,
+            reason: Reason::Stopped,
+            verdict: Verdict::Tip,
+        }
+    }
+
     pub fn is_damage(&self) -> bool {
         matches!(self.verdict, Verdict::Damage { .. })
     }

@@ -21,25 +21,6 @@ const LONG: u16 = 0x0002;
 pub const FIRST_IS_OVERWRITE_CONTRECORD: u16 = 0x0008;
 const ALL_FLAGS: u16 = 0x000F;
 
-const MAGICS: [(u16, u16); 6] = [
-    (13, 0xD106),
-    (14, 0xD10D),
-    (15, 0xD110),
-    (16, 0xD113),
-    (17, 0xD116),
-    (18, 0xD118),
-];
-
-/// The PostgreSQL major version that writes pages with this magic number; `None` when unknown.
-pub fn major_of_magic(magic: u16) -> Option<u16> {
-    MAGICS.iter().find(|(_, m)| *m == magic).map(|(v, _)| *v)
-}
-
-/// The page magic of a PostgreSQL major version.
-pub fn magic_of_major(major: u16) -> Option<u16> {
-    MAGICS.iter().find(|(v, _)| *v == major).map(|(_, m)| *m)
-}
-
 /// What only the first page of a segment says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LongHeader {

@@ -4,9 +4,7 @@
 //! crosses pages. No byte sequence makes the reader panic; what cannot be read ends the stream
 //! with an [`End`], and asking again returns the same one.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
 use super::page::{
     FIRST_IS_CONTRECORD, FIRST_IS_OVERWRITE_CONTRECORD, PageHeader, SHORT_HEADER, u32_at, u64_at,
@@ -14,6 +12,7 @@ use super::page::{
 use super::record::{
     HEADER, MAX_LENGTH, RMGR_XLOG, RecordHeader, XLOG_OVERWRITE_CONTRECORD, XLOG_SWITCH, checksum,
 };
+use super::unpack::Source;
 use super::{End, Lsn, PAGE_SIZE, Reason, Record, RecordError, Verdict, Wal};
 
 const PAGE: u64 = PAGE_SIZE as u64;
@@ -44,7 +43,7 @@ enum Place {
 #[derive(Debug)]
 pub struct Reader<'w> {
     wal: &'w Wal,
-    open: Option<(u64, File, u64)>,
+    open: Option<(u64, Source)>,
     buffer: Vec<u8>,
     /// The position of the first byte in the buffer, and how many bytes are valid.
     buffered: (u64, usize),
@@ -62,6 +61,15 @@ pub struct Reader<'w> {
     end: Option<Box<End>>,
 }
 
+/// Where a reader is and what it expects next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub next: Lsn,
+    pub prev: Option<Lsn>,
+    pub page_timeline: u32,
+    pub abandoned: Option<Lsn>,
+}
+
 impl std::fmt::Debug for Page {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "page {}", self.address)
@@ -72,7 +80,34 @@ impl<'w> Reader<'w> {
     /// Starts with the first record that begins at or after `from`: the page of `from` is found
     /// and the rest of a record that began before it is skipped (`XLogFindNextRecord`).
     pub fn new(wal: &'w Wal, from: Lsn) -> Reader<'w> {
-        let mut reader = Reader {
+        let mut reader = Reader::at(wal, from);
+        if let Err(fail) = reader.enter(from) {
+            reader.end = Some(Box::new(reader.judge(fail)));
+        }
+        reader
+    }
+
+    /// Goes on where another reader was: at `mark`, expecting what it expected.
+    pub(super) fn resume(wal: &'w Wal, mark: Mark) -> Reader<'w> {
+        let mut reader = Reader::at(wal, mark.next);
+        reader.prev = mark.prev;
+        reader.page_timeline = mark.page_timeline;
+        reader.abandoned = mark.abandoned;
+        reader
+    }
+
+    /// What a reader that takes over needs to know.
+    pub(super) fn mark(&self) -> Mark {
+        Mark {
+            next: self.next,
+            prev: self.prev,
+            page_timeline: self.page_timeline,
+            abandoned: self.abandoned,
+        }
+    }
+
+    fn at(wal: &'w Wal, from: Lsn) -> Reader<'w> {
+        Reader {
             wal,
             open: None,
             buffer: Vec::new(),
@@ -87,11 +122,7 @@ impl<'w> Reader<'w> {
             abandoned: None,
             verify_from: Lsn::INVALID,
             end: None,
-        };
-        if let Err(fail) = reader.enter(from) {
-            reader.end = Some(Box::new(reader.judge(fail)));
         }
-        reader
     }
 
     /// Computes checksums only of records that end on the page of `from` or later, for WAL that
@@ -131,7 +162,7 @@ impl<'w> Reader<'w> {
     }
 
     /// Ends the stream at a record whose checksum is right but whose contents are not.
-    pub(super) fn reject(&mut self, start: Lsn, error: RecordError) -> End {
+    pub(crate) fn reject(&mut self, start: Lsn, error: RecordError) -> End {
         let size = self.wal.segment_size();
         let file = self.wal.files.get(&size.number(start));
         let end = End {

@@ -4,6 +4,7 @@
 //! up is a [`RecordError`], even when its checksum is right.
 
 use super::page::{u16_at, u32_at, u64_at};
+use super::version::Version;
 use super::{Lsn, PAGE_SIZE};
 
 /// The length of a record header.
@@ -13,6 +14,13 @@ pub const MAX_LENGTH: u32 = 1020 * 1024 * 1024;
 
 pub const RMGR_XLOG: u8 = 0;
 pub const RMGR_XACT: u8 = 1;
+pub const RMGR_STORAGE: u8 = 2;
+pub const RMGR_DATABASE: u8 = 4;
+pub const RMGR_RELMAP: u8 = 7;
+pub const RMGR_STANDBY: u8 = 8;
+pub const RMGR_HEAP2: u8 = 9;
+pub const RMGR_HEAP: u8 = 10;
+pub const RMGR_SEQUENCE: u8 = 15;
 pub const XLOG_SWITCH: u8 = 0x40;
 pub const XLOG_OVERWRITE_CONTRECORD: u8 = 0xD0;
 
@@ -79,7 +87,8 @@ impl RecordHeader {
 
     /// Built-in managers are 0..=21 in 13 to 18; custom ones (15+) are 128 and up.
     pub(super) fn rmgr_is_known(&self, major: u16) -> bool {
-        usize::from(self.rmgr) < RMGRS.len() || (major >= 15 && self.rmgr >= 128)
+        usize::from(self.rmgr) < RMGRS.len()
+            || (Version::of_major(major).custom_rmgrs && self.rmgr >= 128)
     }
 }
 
@@ -160,7 +169,7 @@ impl<'a> Record<'a> {
                     out.origin = Some(u16_at(bytes, at).ok_or(SHORT)?);
                     at += 2;
                 }
-                252 if self.major >= 14 => {
+                252 if Version::of_major(self.major).toplevel_xid => {
                     out.top_xid = Some(u32_at(bytes, at).ok_or(SHORT)?);
                     at += 4;
                 }
@@ -214,7 +223,7 @@ impl<'a> Record<'a> {
             let info = *bytes.get(*at + 4).ok_or(SHORT)?;
             *at += 5;
             let has_hole = info & 0x01 != 0;
-            let compressed = info & if self.major >= 15 { 0x1C } else { 0x02 } != 0;
+            let compressed = Version::of_major(self.major).image_is_compressed(info);
             let hole_len = if compressed && has_hole {
                 let len = u16_at(bytes, *at).ok_or(SHORT)?;
                 *at += 2;

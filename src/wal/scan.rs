@@ -61,6 +61,23 @@ pub struct Summary {
     pub end: End,
 }
 
+impl Summary {
+    /// Nothing seen yet.
+    pub(super) fn new() -> Summary {
+        Summary {
+            records: 0,
+            bytes: 0,
+            first: None,
+            commits: 0,
+            aborts: 0,
+            first_commit: None,
+            last_commit: None,
+            restore_points: Vec::new(),
+            end: End::stopped(Lsn::INVALID),
+        }
+    }
+}
+
 /// Reads every record from `from` on and shows each event to `visit`; constant memory. Damage is
 /// not an error here: look at [`Summary::end`].
 pub fn scan(wal: &Wal, from: Lsn, mut visit: impl FnMut(&Event)) -> Result<Summary, Error> {
@@ -116,6 +133,32 @@ pub fn scan(wal: &Wal, from: Lsn, mut visit: impl FnMut(&Event)) -> Result<Summa
         restore_points,
         end,
     })
+}
+
+/// Shows each event of a record that starts at `from` or later and before `to` to `visit`, until that
+/// says no. Returns where and why reading ended, unless it was cut short.
+pub fn walk(
+    wal: &Wal,
+    from: Lsn,
+    to: Option<Lsn>,
+    mut visit: impl FnMut(&Event) -> bool,
+) -> Result<Option<End>, Error> {
+    let mut reader = Reader::new(wal, from);
+    loop {
+        let record = match reader.read() {
+            Ok(record) if to.is_some_and(|to| record.start >= to) => return Ok(None),
+            Ok(record) => record,
+            Err(end) => return Ok(Some(*end)),
+        };
+        match event(&record) {
+            Ok(Some(found)) if !visit(&found) => return Ok(None),
+            Ok(_) => {}
+            Err(error) => {
+                let start = record.start;
+                return Ok(Some(reader.reject(start, error)));
+            }
+        }
+    }
 }
 
 /// The commits of the given transactions between `from` and `to` (start positions, `to`

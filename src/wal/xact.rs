@@ -2,6 +2,7 @@
 
 use super::page::{i64_at, u16_at, u32_at};
 use super::record::RMGR_XACT;
+use super::version::Version;
 use super::{Lsn, Record, RecordError};
 
 /// Microseconds between 1970-01-01 and 2000-01-01, PostgreSQL's epoch.
@@ -88,6 +89,12 @@ impl<'a> Cursor<'a> {
         Ok(count)
     }
 
+    fn take(&mut self, len: usize) -> Result<&'a [u8], RecordError> {
+        let item = self.data.get(self.at..self.at + len).ok_or(SHORT)?;
+        self.at += len;
+        Ok(item)
+    }
+
     fn text(&mut self) -> Result<String, RecordError> {
         let rest = self.data.get(self.at..).ok_or(SHORT)?;
         let len = rest.iter().position(|b| *b == 0).ok_or(SHORT)?;
@@ -96,8 +103,53 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// What else the end of a transaction lists; memory is reused from record to record.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Leavings {
+    /// Relation files it removed: tablespace, database, number.
+    pub files: Vec<(u32, u32, u32)>,
+    /// Relations whose statistics it removed (15+): database, OID.
+    pub statistics: Vec<(u32, u32)>,
+    /// Relations whose definition it changed: database, OID.
+    pub relations: Vec<(u32, u32)>,
+}
+
+impl Leavings {
+    pub(super) fn clear(&mut self) {
+        self.files.clear();
+        self.statistics.clear();
+        self.relations.clear();
+    }
+
+    /// `xl_xact_stats_item`; 18 splits the object id in two, relations use the lower half.
+    fn statistic(&mut self, item: &[u8]) {
+        const RELATION: u32 = 2;
+        let word = |at| u32_at(item, at).unwrap_or(0);
+        if word(0) == RELATION {
+            self.statistics.push((word(4), word(8)));
+        }
+    }
+
+    /// `SharedInvalidationMessage`: those of the relation cache name a relation.
+    fn invalidation(&mut self, message: &[u8]) {
+        const RELCACHE: u8 = (-2i8) as u8;
+        let word = |at| u32_at(message, at).unwrap_or(0);
+        if message.first() == Some(&RELCACHE) {
+            self.relations.push((word(4), word(8)));
+        }
+    }
+}
+
 /// Decodes COMMIT, ABORT and their prepared forms; `None` for other records.
 pub(super) fn decode(record: &Record<'_>) -> Result<Option<XactDetail>, RecordError> {
+    decode_with(record, None)
+}
+
+/// As [`decode`], and fills in what the record leaves behind.
+pub(super) fn decode_with(
+    record: &Record<'_>,
+    mut leavings: Option<&mut Leavings>,
+) -> Result<Option<XactDetail>, RecordError> {
     if record.header.rmgr != RMGR_XACT {
         return Ok(None);
     }
@@ -144,14 +196,29 @@ pub(super) fn decode(record: &Record<'_>) -> Result<Option<XactDetail>, RecordEr
     if has(2) {
         let count = cursor.count(12)?;
         detail.dropped_relations = count as u32;
-        cursor.at += count * 12;
+        for _ in 0..count {
+            let file = (cursor.u32()?, cursor.u32()?, cursor.u32()?);
+            if let Some(leavings) = &mut leavings {
+                leavings.files.push(file);
+            }
+        }
     }
-    if has(8) && record.major >= 15 {
-        let size = if record.major >= 18 { 16 } else { 12 };
-        cursor.at += cursor.count(size)? * size;
+    let stats_item = Version::of_major(record.major).stats_item;
+    if has(8) && stats_item > 0 {
+        for _ in 0..cursor.count(stats_item)? {
+            let item = cursor.take(stats_item)?;
+            if let Some(leavings) = &mut leavings {
+                leavings.statistic(item);
+            }
+        }
     }
     if has(3) && kind.is_commit() {
-        cursor.at += cursor.count(16)? * 16;
+        for _ in 0..cursor.count(16)? {
+            let message = cursor.take(16)?;
+            if let Some(leavings) = &mut leavings {
+                leavings.invalidation(message);
+            }
+        }
     }
     if has(4) {
         detail.xact.xid = cursor.u32()?;
@@ -168,8 +235,9 @@ pub(super) fn decode_prepare(record: &Record<'_>) -> Result<Option<Prepare>, Rec
         return Ok(None);
     }
     let data = record.main_data()?;
-    // 15 added two counts of dropped statistics in front of the identifier's length.
-    let shift = if record.major >= 15 { 8 } else { 0 };
+    let version = Version::of_major(record.major);
+    // Two counts of dropped statistics, of four bytes each.
+    let shift = if version.prepare_stats { 8 } else { 0 };
     let len = usize::from(u16_at(data, 46 + shift).ok_or(SHORT)?);
     let gid = data.get(64 + shift..64 + shift + len).ok_or(SHORT)?;
     let gid = gid.split(|b| *b == 0).next().unwrap_or_default();

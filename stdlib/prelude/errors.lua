@@ -5,6 +5,7 @@
 
 local raw, internal = ...
 local getinfo, traceback = debug.getinfo, debug.traceback
+local getlocal, getupvalue = debug.getlocal, debug.getupvalue
 local raw_pcall, raw_xpcall, raw_setmetatable = pcall, xpcall, setmetatable
 
 local Error = { __name = "rpitr.Error" }
@@ -69,6 +70,40 @@ end
 
 local function new_error(fields)
   return locate(raw_setmetatable(fields, Error))
+end
+
+-- The nearest script frame: { file, line, values = { local variable = value } }.
+function internal.locals_of_caller()
+  local level = 2
+  local info = getinfo(level, "Sl")
+  while info and info.source:sub(1, 1) ~= "@" do
+    level = level + 1
+    info = getinfo(level, "Sl")
+  end
+  local found = { values = {} }
+  if not info then
+    return found
+  end
+  found.file, found.line = info.source:sub(2), info.currentline
+  local i, name, value = 1, getlocal(level, 1)
+  while name do
+    if name:match "^[%a_]" then
+      found.values[name] = value
+    end
+    i = i + 1
+    name, value = getlocal(level, i)
+  end
+  local f = getinfo(level, "f").func
+  i = 1
+  name, value = getupvalue(f, 1)
+  while name do
+    if name ~= "_ENV" and found.values[name] == nil then
+      found.values[name] = value
+    end
+    i = i + 1
+    name, value = getupvalue(f, i)
+  end
+  return found
 end
 
 -- The names of the files that were compiled, to tell "file:3: text" from text that only looks so.

@@ -64,6 +64,9 @@ end
 local function execute(request)
   internal.script_folder = request.folder
   internal.script, internal.program = request.name, request.program
+  if request.program == "repl" then
+    return load_stdlib("core.repl.program").run(request)
+  end
   local chunk = internal.compile(request.source, request.name)
   request.arguments[0] = request.name
   rawset(_G, "arg", request.arguments)

@@ -282,5 +282,9 @@ end
 
 package = nil
 
+function internal.is_stdlib(name)
+  return stdlib_names[name] == true
+end
+
 internal.suggest, internal.compile = suggest, compile
 internal.loaded, internal.load_stdlib = loaded, load_stdlib

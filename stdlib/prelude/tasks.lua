@@ -185,6 +185,15 @@ local function run_here(f, ...)
   return task
 end
 
+-- Runs `f` so that Ctrl-C ends it and nothing else. Returns what pcall would, packed.
+function internal.in_foreground(f, ...)
+  local scope = host.scope_foreground()
+  local outcome = pack(raw_xpcall(f, as_error, ...))
+  host.scope_background()
+  host.scope_leave(scope)
+  return outcome
+end
+
 internal.wait_for = wait_for
 internal.cleanup, internal.cleanup_failures = cleanup, cleanup_failures
 internal.spawn, internal.current_task, internal.run_here = spawn, current_task, run_here

@@ -219,6 +219,12 @@ function Run:record(metrics)
   end
 end
 
+--- The value last recorded under `name`, or nil.
+function Run:metric(name)
+  local known = self.report.data.metrics[name]
+  return known and known.value
+end
+
 --- Keeps the outcome of a check. A failed check fails the drill but does not stop it.
 -- @param detail string?  what differs, shown when the check failed
 -- @return whether it held
@@ -244,6 +250,28 @@ end
 --- Shows rows as a table and keeps them in the report.
 function Run:table(title, columns, rows)
   self.report:table(title, columns, rows)
+end
+
+--- Stops here and opens a session on what the drill has: `d`, its nodes by name, the local variables
+-- around this line. Ctrl-D or `:quit` goes on, `:abort` ends the drill. Without a terminal it goes on
+-- at once and says so.
+function Run:breakpoint()
+  local frame = internal.locals_of_caller()
+  if not host.options.interactive then
+    self:say("breakpoint at line " .. tostring(frame.line) .. " passed: there is no terminal")
+    return
+  end
+  local names = frame.values
+  for name, node in pairs(internal.lab_nodes and internal.lab_nodes() or {}) do
+    names[name] = names[name] or node
+  end
+  names.d = self
+  host.print(("breakpoint at %s:%s; :quit goes on, :abort ends the drill"):format(frame.file, frame.line))
+  local session = require("rpitr.core.repl.session").new(names)
+  session:run {}
+  if session.aborted then
+    internal.raise({ kind = "interrupted", message = "ended at a breakpoint" }, 2)
+  end
 end
 
 --- Runs `fn(err)` when the drill ends, however it ends.

@@ -34,7 +34,7 @@ local function this_lab()
     internal.failed = internal.failed or not ok
     local made = current
     current = nil
-    if keep_lab() then
+    if keep_lab() or internal.keep_this_lab then
       host.lab_keep(made.handle)
       host.print(
         ("lab %s is kept: rpitr lab ls shows it, rpitr lab rm %s removes it"):format(made.info.id, made.info.id)
@@ -100,7 +100,8 @@ end
 --- Creates and starts a primary: data checksums, SCRAM, loopback only, WAL archived by
 -- `rpitr archive-push` into the lab's own archive.
 -- @param options { name = "primary", version = integer?, wal_segment_size = "16MB", conf = table?,
---   archive = true, durable = false }
+--   archive = true, durable = false, proxied = false, clock = false }  `proxied`: clients and standbys reach it
+--   through proxies that faults of the network act in; `clock`: its clock can be set (`chaos.clock_step`)
 -- @return node
 -- @usage local pg <close> = lab.postgres { name = "primary" }
 function lab.postgres(options)
@@ -111,6 +112,8 @@ function lab.postgres(options)
     conf = "table?",
     archive = { "boolean", true },
     durable = { "boolean", false },
+    proxied = { "boolean", false },
+    clock = { "boolean", false },
   })
   local primary = add_node(opts.name, "primary", opts)
   primary:initdb { wal_segment_size = math.floor(opts.wal_segment_size), durable = opts.durable }
@@ -118,25 +121,30 @@ function lab.postgres(options)
   if opts.archive then
     primary:archive_into(primary:new_archive())
   end
+  if opts.clock then
+    primary:fake_clock()
+  end
+  primary.proxied = opts.proxied
   primary:start()
   return primary
 end
 
 --- Creates a streaming standby of `primary` with pg_basebackup and a replication slot.
 -- @param primary node
--- @param options { name = "standby", sync = false, conf = table? }  `sync`: the primary waits for it
+-- @param options { name = "standby", sync = false, archive = false, conf = table? }  `sync`: the primary
+--   waits for it; `archive`: once promoted it archives into an archive of its own
 -- @return node
 function lab.standby(primary, options)
   local opts = args.options("lab.standby", options, {
     name = { "string", "standby" },
     sync = { "boolean", false },
+    archive = { "boolean", false },
     conf = "table?",
   })
   local standby = add_node(opts.name, "standby", { version = primary.major })
-  standby:follow(primary, { conf = opts.conf })
+  standby:follow(primary, { archive = opts.archive, conf = opts.conf })
   if opts.sync then
-    primary:configure { synchronous_standby_names = ("'FIRST 1 (%q)'"):format(opts.name):gsub("'", "") }
-    primary:wait_streaming(standby, { sync = true })
+    primary:synchronize(standby)
   end
   return standby
 end
@@ -145,6 +153,11 @@ end
 function lab.sandbox(options)
   local opts = args.options("lab.sandbox", options, { name = { "string", "sandbox" }, version = "integer?" })
   return add_node(opts.name, "sandbox", opts)
+end
+
+-- The nodes that exist, without making a lab when there is none.
+function internal.lab_nodes()
+  return current and current.nodes or {}
 end
 
 --- The lab's nodes by name.

@@ -20,7 +20,11 @@ function report.seconds(value)
   if value < 1 then
     return ("%d ms"):format(math.floor(value * 1000 + 0.5))
   end
-  return value < 100 and ("%.2f s"):format(value) or ("%d min %02d s"):format(value // 60, value % 60)
+  if value < 100 then
+    return ("%.2f s"):format(value)
+  end
+  local whole = math.floor(value + 0.5)
+  return ("%d min %02d s"):format(whole // 60, whole % 60)
 end
 
 --- Bytes as people read them.

@@ -285,6 +285,7 @@ end
 -- may run a check on what is not on it.
 local CHECKS = {
   {
+    of = "tables",
     relations = [[
 FROM pg_class c
 WHERE c.relkind IN ('r', 'm', 't') AND c.relpersistence = 'p']],
@@ -294,6 +295,7 @@ SELECT c.oid::regclass::text AS name, format('block %%s: %%s', h.blkno, h.msg) A
 FROM c CROSS JOIN LATERAL verify_heapam(c.oid) h]],
   },
   {
+    of = "indexes",
     relations = [[
 FROM pg_class c JOIN pg_index x ON x.indexrelid = c.oid JOIN pg_am m ON m.oid = c.relam
 WHERE m.amname = 'btree' AND c.relkind = 'i' AND c.relpersistence = 'p' AND x.indisready AND x.indisvalid]],
@@ -317,23 +319,26 @@ end
 
 -- A damaged index, or a page with a bad checksum, raises. All relations are checked in one go; only
 -- when that raises, one by one, so that each is named.
-local function find_damage(db)
+local function run_check(db, one, problems)
+  local ok, rows = attempt(db, one.check, one.relations)
+  if ok then
+    return table.move(rows, 1, #rows, #problems + 1, problems)
+  end
+  for _, relation in ipairs(db:query("SELECT c.oid::bigint AS oid, c.oid::regclass::text AS name " .. one.relations)) do
+    local fine, found = attempt(db, one.check, one.relations .. " AND c.oid = " .. relation.oid)
+    if fine then
+      table.move(found, 1, #found, #problems + 1, problems)
+    else
+      problems[#problems + 1] = { name = relation.name, problem = found.message }
+    end
+  end
+end
+
+local function find_damage(db, of)
   local problems = {}
   for _, one in ipairs(CHECKS) do
-    local ok, rows = attempt(db, one.check, one.relations)
-    if ok then
-      table.move(rows, 1, #rows, #problems + 1, problems)
-    else
-      for _, relation in
-        ipairs(db:query("SELECT c.oid::bigint AS oid, c.oid::regclass::text AS name " .. one.relations))
-      do
-        local fine, found = attempt(db, one.check, one.relations .. " AND c.oid = " .. relation.oid)
-        if fine then
-          table.move(found, 1, #found, #problems + 1, problems)
-        else
-          problems[#problems + 1] = { name = relation.name, problem = found.message }
-        end
-      end
+    if of == "all" or of == one.of then
+      run_check(db, one, problems)
     end
   end
   return problems
@@ -342,9 +347,14 @@ end
 --- Reads every page of every table and index of a database and checks its structure (amcheck):
 -- heap tuples, and that each index holds exactly its table's rows. Leaves nothing behind: the
 -- extension is created in a transaction that is rolled back.
+-- @param options { dbname = string?, of = "all" | "tables" | "indexes" }
 -- @return list of { name, problem }, empty when clean; or nil and why it could not run
 function verify.amcheck(node, options)
-  local opts = args.options("verify.amcheck", options, { dbname = { "string", workload.database } })
+  local opts = args.options("verify.amcheck", options, {
+    dbname = { "string", workload.database },
+    of = { "string", "all" },
+  })
+  args.choice("verify.amcheck", "option of", opts.of, { "all", "tables", "indexes" })
   local db <close> = node:connect { dbname = opts.dbname }
   if not db:value "SELECT true FROM pg_available_extensions WHERE name = 'amcheck'" then
     return nil, "amcheck is not installed with this server"
@@ -357,7 +367,7 @@ function verify.amcheck(node, options)
     if not loaded then
       db:exec "CREATE EXTENSION amcheck"
     end
-    return stopwatch.run("amcheck", find_damage, db)
+    return stopwatch.run("amcheck", find_damage, db, opts.of)
   end, { rollback = true })
 end
 

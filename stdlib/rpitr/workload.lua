@@ -12,6 +12,7 @@ local json = require "rpitr.json"
 local random = require "rpitr.random"
 local stopwatch = require "rpitr.core.stopwatch"
 local task = require "rpitr.task"
+local writers = require "rpitr.workload.writers"
 
 local workload = {}
 
@@ -199,6 +200,17 @@ local function invent(load, writer, sequence)
   }
 end
 
+-- A wait for a synchronous standby that was cancelled ends with a warning, and with COMMIT all the same: it is
+-- committed here, and nobody promised that it is anywhere else.
+local function committed_alone(db)
+  for _, notice in ipairs(db:notices()) do
+    if notice.severity == "WARNING" and notice.code == "01000" then
+      return true
+    end
+  end
+  return false
+end
+
 local function place(db, order, entry)
   db:exec "BEGIN"
   local row = db:row(INSERT_ORDER, order.customer, order.total, order.operation, #order.items)
@@ -209,7 +221,7 @@ local function place(db, order, entry)
   entry.committing = true
   db:exec "COMMIT"
   entry.committing = nil
-  entry.outcome = "ok"
+  entry.outcome = committed_alone(db) and "unknown" or "ok"
   entry.lsn_high = db:value "SELECT pg_current_wal_insert_lsn()"
 end
 
@@ -228,6 +240,9 @@ local function attempt(load, db, writer, sequence)
   entry.answered = tostring(host.time_now())
   if entry.outcome == "ok" then
     load.acknowledged = load.acknowledged + 1
+  elseif ok then
+    entry.error = "01000"
+    load.failed = load.failed + 1
   else
     -- Once COMMIT was sent, only an error the server itself reported says that it did not happen.
     local refused = e.kind == "sql" and e.code and not e.code:match "^08" and not e.code:match "^57P"
@@ -271,14 +286,16 @@ Load.__index = Load
 
 --- Starts concurrent writers against a node.
 -- @param pg node  holding the database `workload.init` created
--- @param options { clients = integer?, rate = number?, ledger = string? }
---   `rate` is orders a second over all clients (default 400); `ledger` a file to append to
+-- @param options { clients = integer?, rate = number?, ledger = string?, first = 1 }
+--   `rate` is orders a second over all clients (default 400); `ledger` a file to append to; `first`: number
+--   of the first writer. A second workload on the same database needs writers of its own.
 -- @return Load with :stop(), :stats(), :ledger(), :wait_orders(n); closing it stops the writers
 function workload.start(pg, options)
   local opts = args.options("workload.start", options, {
     clients = { "integer", 4 },
     rate = { "number", 400 },
     ledger = "string?",
+    first = { "integer", 1 },
   })
   local db <close> = pg:connect { dbname = workload.database }
   local load = setmetatable({
@@ -295,8 +312,8 @@ function workload.start(pg, options)
     started = host.now(),
     draw = random.new "workload",
   }, Load)
-  for writer = 1, opts.clients do
-    load.writers[writer] = task.spawn(write_orders, load, pg, writer)
+  for i = 1, opts.clients do
+    load.writers[i] = task.spawn(write_orders, load, pg, opts.first + i - 1)
   end
   return load
 end
@@ -338,15 +355,19 @@ function Load:stop()
   self.stopped = self.stopped or host.now()
 end
 
--- Cleanup must not fail because a writer lost its server; the ledger has it.
-function Load:__close()
+--- Stops the writers without waiting for answers they may never get. What was sent and not
+-- answered is "unknown" in the ledger. Raises nothing: that a writer lost its server is in the ledger, too.
+function Load:abandon()
   self.stopping = true
   host.event_notify(self.event)
   for _, writer in ipairs(self.writers) do
     writer:cancel()
     pcall(writer.join, writer)
   end
+  self.stopped = self.stopped or host.now()
 end
+
+Load.__close = Load.abandon
 
 --- { acknowledged, failed, errors, seconds, rate }
 function Load:stats()
@@ -363,6 +384,33 @@ end
 --- The ledger: `list(outcome)` and `entries`.
 function Load:ledger()
   return self.ledger_
+end
+
+-- Writers for chaos and stress ---------------------------------------------------------------------
+
+--- Starts many small writers, each operation on record in a log that survives any kill of rpitr:
+-- `send` before it goes out, then `ok`, `fail` or `info` (nobody knows) with the server's clock and WAL
+-- positions around the commit. Creates the database they write on first use.
+-- @param pg node
+-- @param options { log = string, n = 8, rows = "1..3", think = "0..10ms", payload = "10..200",
+--   deadline = "5s", rollback = 0.02, savepoint = 0.05, synchronous_commit = string?, seed = integer? }
+--   `rows` in the second table for each in the first; `think` between two operations; `payload` bytes of
+--   text a row; `rollback`, `savepoint`: shares of the transactions that end, or work, that way
+-- @return writers with :stats(), :wait(n), :pause(), :resume(), :stop(); closing stops them
+-- @error arg, io
+function workload.writers(pg, options)
+  local opts = {}
+  for key, value in pairs(options or {}) do
+    opts[key] = value
+  end
+  local log, seed = opts.log, opts.seed
+  opts.log, opts.seed = nil, nil
+  args.check("workload.writers", "option log", log, "string")
+  local spec = writers.spec(opts)
+  if not pg:value("SELECT true FROM pg_database WHERE datname = $1", writers.database) then
+    writers.init(pg)
+  end
+  return writers.start(pg, spec, { log = log, seed = seed })
 end
 
 return workload

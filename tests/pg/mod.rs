@@ -271,11 +271,40 @@ impl Cluster {
             .to_string()
     }
 
+    /// Statements one after the other on one connection; each string is sent as a whole.
+    pub fn psql_each(&self, statements: &[&str]) -> String {
+        let mut command = self.psql_command();
+        for statement in statements {
+            command.args(["-c", statement]);
+        }
+        run(&mut command).trim().to_string()
+    }
+
     /// Several statements, each in its own transaction.
     pub fn script(&self, sql: &str) {
         let path = self.data.with_extension("sql");
         fs::write(&path, sql).unwrap();
         run(self.psql_command().arg("-f").arg(&path));
+    }
+
+    /// A base backup of a cluster with one tablespace, which is put elsewhere.
+    pub fn base_backup_mapped(&self, to: &Path, space: &Path, new_space: &Path) {
+        let mapping = format!("{}={}", space.display(), new_space.display());
+        let options = [
+            "-c",
+            "fast",
+            "-X",
+            "none",
+            "--no-sync",
+            "--no-manifest",
+            "-T",
+        ];
+        run(self
+            .client("pg_basebackup")
+            .args(options)
+            .arg(mapping)
+            .arg("-D")
+            .arg(to));
     }
 
     pub fn base_backup(&self, to: &Path) {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod mutations;
+mod packed;
 #[path = "../pg/mod.rs"]
 mod pg;
 
@@ -240,6 +241,7 @@ fn same_records_as_pg_waldump_1mb_and_no_damage_is_taken_for_the_end() {
     let records = compare(&archive);
     println!("{records} records compared (1 MB segments)");
     mutate(&archive);
+    packed::packed_archives(&archive);
 }
 
 struct Drill {

@@ -12,7 +12,7 @@ use super::{DockerLab, Error};
 use crate::archive::{self, FetchOptions, Listing};
 
 /// What `archive_command` and `restore_command` run.
-pub(super) const SCRIPT: &str = include_str!("archive.sh");
+pub(super) const SCRIPT: &str = include_str!("../../../compose/common/archive.sh");
 
 /// The most names, beside those that exist, that are judged: holes between segments.
 const MOST_HOLES: u64 = 20_000;

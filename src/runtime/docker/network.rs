@@ -65,6 +65,20 @@ impl DockerNode {
         Ok(done.map_err(super::Error::api("disconnect container", container))?)
     }
 
+    /// The address it had in its network, for a handle that did not take it off.
+    pub fn remember_address(&self, address: Option<String>) {
+        self.address.replace(address);
+    }
+
+    /// This machine's address in the lab's network: what the nodes reach a proxy at.
+    pub async fn gateway(&self) -> Result<Option<String>, Error> {
+        let network = self.network();
+        let found = self.lab.engine.docker.inspect_network(&network, None).await;
+        let found = found.map_err(super::Error::api("inspect network", &network))?;
+        let configs = found.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+        Ok(configs.into_iter().find_map(|config| config.gateway))
+    }
+
     /// Plugs it in again: the same names, the same published port, the same address unless somebody has
     /// taken it.
     pub async fn reconnect(&self) -> Result<(), Error> {

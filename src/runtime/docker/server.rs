@@ -250,6 +250,18 @@ impl DockerNode {
         Ok(output.trim().parse().unwrap_or(0))
     }
 
+    /// Continues whatever of the server stands still, with or without a postmaster.
+    pub async fn release(&self) -> Result<(), Error> {
+        let container = self.container();
+        match self.lab.inspect(&container).await? {
+            Some(seen) if seen.paused => self.unpause(&container).await?,
+            Some(seen) if seen.running => {}
+            _ => return Ok(()),
+        }
+        self.ask(&container, RELEASE, &[]).await?;
+        Ok(())
+    }
+
     async fn unpause(&self, container: &str) -> Result<(), Error> {
         let resumed = self.lab.engine.docker.unpause_container(container).await;
         Ok(resumed.map_err(super::Error::api("resume container", container))?)

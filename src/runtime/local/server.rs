@@ -251,6 +251,12 @@ impl LocalNode {
         process::resume(&self.label(), &self.wanted()?, FORCE).await
     }
 
+    /// Continues whatever of the server stands still, with or without a postmaster.
+    pub async fn release(&self) -> Result<(), Error> {
+        process::resume(&self.label(), &self.wanted()?, FORCE).await?;
+        Ok(())
+    }
+
     /// Has the server read its configuration again.
     pub async fn reload(&self) -> Result<(), Error> {
         let postmaster = self.need_postmaster("reload").await?;

@@ -21,10 +21,12 @@ impl Reader<'_> {
         };
         let wrong_size = match (&fail.reason, &file) {
             (Reason::WrongSize { .. }, _) => None,
-            (_, Some(file)) if !missing && !file.partial => std::fs::metadata(&file.path)
-                .ok()
-                .map(|m| m.len())
-                .filter(|len| *len != size.bytes()),
+            (_, Some(file)) if !missing && !file.partial => {
+                Source::open(&file.path, file.packing, false)
+                    .and_then(|mut source| source.len())
+                    .ok()
+                    .filter(|len| *len != size.bytes())
+            }
             _ => None,
         };
         let (reason, verdict) = match wrong_size {

@@ -74,33 +74,43 @@ impl Reader<'_> {
         let wrong = |error: io::Error| Reason::Io {
             message: format!("cannot read: {error}"),
         };
-        if self.open.as_ref().is_none_or(|(n, ..)| *n != number) {
-            let file = File::open(&segment.path).map_err(wrong)?;
-            let len = file.metadata().map_err(wrong)?.len();
-            self.open = Some((number, file, len));
+        if self.open.as_ref().is_none_or(|(n, _)| *n != number) {
+            let (path, packing) = (&segment.path, segment.packing);
+            let mut source = Source::open(path, packing, segment.partial).map_err(wrong)?;
+            if source.is_plain() && !segment.partial {
+                let found = source.len().map_err(wrong)?;
+                too_long(found, size.bytes())?;
+            }
+            self.open = Some((number, source));
         }
-        let Some((_, file, len)) = &self.open else {
+        let Some((_, source)) = &mut self.open else {
             return Err(Reason::ZeroPage);
         };
         self.buffer.resize(CHUNK, 0);
         let want = CHUNK.min((size.bytes() - offset) as usize);
-        let mut got = 0;
-        while got < want {
-            match file.read_at(&mut self.buffer[got..want], offset + got as u64) {
-                Ok(0) => break,
-                Ok(n) => got += n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(wrong(e)),
-            }
+        let mut got = source
+            .read_at(&mut self.buffer[..want], offset)
+            .map_err(wrong)?;
+        let last = offset + want as u64 == size.bytes() && got == want;
+        if last && !source.is_plain() && !segment.partial {
+            too_long(source.len().map_err(wrong)?, size.bytes())?;
         }
         got -= got % PAGE_SIZE;
         self.buffered = (address.0, got);
         if got == 0 {
             return Err(Reason::WrongSize {
-                found: *len,
+                found: source.len().map_err(wrong)?,
                 expected: size.bytes(),
             });
         }
         Ok(())
+    }
+}
+
+/// Recovery refuses a file that is longer than a segment.
+fn too_long(found: u64, expected: u64) -> Result<(), Reason> {
+    match found > expected {
+        true => Err(Reason::WrongSize { found, expected }),
+        false => Ok(()),
     }
 }

@@ -147,6 +147,7 @@ function Node:start(options)
     timeout = opts.timeout,
     ["until"] = opts.wait,
     private = self.role == "sandbox",
+    env = self.start_env,
   })
   return self
 end
@@ -267,6 +268,13 @@ function Node:why_died()
   return host.node_why_died(self.handle)
 end
 
+--- Has the server write every changed page to disk now, and waits for it.
+function Node:checkpoint()
+  stopwatch.run("checkpoint", function()
+    self:admin():exec "CHECKPOINT"
+  end)
+end
+
 --- Removes the node's data directory, which the lab made.
 function Node:wipe()
   self:forget_admin()
@@ -304,11 +312,11 @@ function Node:endpoint(from)
   return { host = at.host, port = at.port, user = SUPERUSER, dbname = "postgres" }
 end
 
---- Opens a connection as the lab's superuser.
+--- Opens a connection as the lab's superuser; through the proxy for clients where the node has proxies.
 -- @param options table?  anything `sql.connect` takes; default database postgres
 -- @usage local db <close> = pg:connect { dbname = "shop" }
 function Node:connect(options)
-  local settings = self:endpoint()
+  local settings = self:client_endpoint()
   settings.passfile = host.lab_passfile(self.lab.handle)
   settings.application_name = "rpitr"
   for key, value in pairs(options or {}) do
@@ -323,7 +331,9 @@ function Node:admin()
     self.connection = nil
   end
   if not self.connection then
-    self.connection = self:connect { application_name = "rpitr admin" }
+    -- Past all proxies: what a fault does to clients must not hide the server from us.
+    local direct = self:endpoint()
+    self.connection = self:connect { host = direct.host, port = direct.port, application_name = "rpitr admin" }
   end
   return self.connection
 end
@@ -375,5 +385,7 @@ end
 
 require "rpitr.lab.wal"(Node)
 require "rpitr.lab.replication"(Node)
+require "rpitr.lab.files"(Node)
+require "rpitr.lab.faults"(Node)
 
 return node

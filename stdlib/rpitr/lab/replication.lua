@@ -4,18 +4,75 @@ local host, internal = ...
 local args = require "rpitr.core.args"
 local timer = require "rpitr.timer"
 
+-- The segment a standby replays, and the size of all.
+local REPLAYED = [[
+SELECT div(pg_last_wal_replay_lsn() - '0/0', setting::bigint)::bigint AS segment, setting::bigint AS size
+FROM pg_settings WHERE name = 'wal_segment_size']]
+
+-- What pg_rewind says it did, in its own words.
+local function read_rewind(result)
+  local said = result.stderr .. result.stdout
+  local copied, total = said:match "need to copy (%d+) MB %(total source directory size is (%d+) MB%)"
+  local diverged = said:match "servers diverged at WAL location (%x+/%x+)"
+  return {
+    needed = not said:find("no rewind required", 1, true),
+    copied = (tonumber(copied) or 0) * 1024 ^ 2,
+    total = (tonumber(total) or 0) * 1024 ^ 2,
+    diverged_at = diverged and host.lsn_parse(diverged) or nil,
+    seconds = result.seconds,
+  }
+end
+
+local FOLLOW = { archive = { "boolean", false }, conf = "table?" }
+
 return function(Node)
-  --- Makes this node a streaming standby of `primary`: wipes its own data directory, takes a base
-  -- backup, follows with its own slot.
-  function Node:follow(primary, options)
-    local opts = args.options("node:follow", options, { conf = "table?" })
+  -- How this node reaches `primary`, and the slot that keeps its WAL there.
+  local function link_to(self, primary)
     local slot = self.name:gsub("[^%w]", "_"):lower()
-    self:wipe()
-    local link = host.node_conninfo(primary.handle, self.handle, host.lab_passfile(self.lab.handle))
     primary:admin():exec(
       "SELECT pg_create_physical_replication_slot($1) WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)",
       slot
     )
+    return primary:link_for(self), slot
+  end
+
+  -- Starts this node, whose files come from `primary`, as its standby.
+  local function join(self, primary, link, slot, opts)
+    host.node_scrub(self.handle)
+    self.settings = {}
+    for name, value in pairs(primary.settings or {}) do
+      self.settings[name] = value
+    end
+    self:write_conf {
+      archive_mode = "off",
+      archive_command = "",
+      restore_command = "",
+      synchronous_standby_names = "",
+      primary_conninfo = link .. " application_name=" .. self.name,
+      primary_slot_name = slot,
+    }
+    if opts.archive then
+      self:archive_into(self:new_archive())
+    end
+    if primary.proxied then
+      -- Five seconds, the default, are long for a connection that a fault has torn down.
+      self:write_conf { wal_retrieve_retry_interval = "500ms" }
+    end
+    self:write_conf(opts.conf or {})
+    host.node_write(self.handle, self.data .. "/standby.signal", "")
+    self.role, self.primary = "standby", primary
+    self:start()
+    primary:wait_streaming(self)
+  end
+
+  --- Makes this node a streaming standby of `primary`: wipes its own data directory, takes a base
+  -- backup, follows with its own slot.
+  -- @param options { archive = false, conf = table? }  `archive`: once promoted, archive into an archive of its
+  --   own. It must be on before the promotion, or the new timeline's history is in no archive.
+  function Node:follow(primary, options)
+    local opts = args.options("node:follow", options, FOLLOW)
+    self:wipe()
+    local link, slot = link_to(self, primary)
     self:exec {
       "pg_basebackup",
       "--dbname=" .. link,
@@ -26,26 +83,74 @@ return function(Node)
       "--no-sync",
       "--no-manifest",
     }
-    host.node_scrub(self.handle)
-    self.settings = {}
-    for name, value in pairs(primary.settings or {}) do
-      self.settings[name] = value
-    end
-    self:write_conf {
-      archive_mode = "off",
-      archive_command = "",
-      synchronous_standby_names = "",
-      primary_conninfo = link .. " application_name=" .. self.name,
-      primary_slot_name = slot,
-    }
-    if opts.conf then
-      self:write_conf(opts.conf)
-    end
-    host.node_write(self.handle, self.data .. "/standby.signal", "")
-    self.role, self.primary = "standby", primary
-    self:start()
-    primary:wait_streaming(self)
+    join(self, primary, link, slot, opts)
     return self
+  end
+
+  --- Makes this node, a former primary that is stopped or dead, a standby of `primary`, which was promoted
+  -- in its place: pg_rewind takes back what it wrote after they parted, and copies only the blocks that
+  -- changed since. **What only this node had is gone then**; read it first.
+  -- @param options  as for `node:follow`
+  -- @return { needed, copied, total, diverged_at, seconds }  bytes copied, of all that a base backup would
+  -- @error postgres  pg_rewind, with what it said
+  -- @usage standby:promote(); local done = old:rewind_from(standby)
+  function Node:rewind_from(primary, options)
+    local opts = args.options("node:rewind_from", options, FOLLOW)
+    self:forget_admin()
+    -- Until its first checkpoint the control file of a promoted server names the timeline it came from.
+    primary:checkpoint()
+    local link, slot = link_to(self, primary)
+    local done = read_rewind(self:exec {
+      "pg_rewind",
+      "--target-pgdata=" .. self.data,
+      "--source-server=" .. link .. " dbname=postgres",
+      "--progress",
+      "--no-sync",
+    })
+    join(self, primary, link, slot, opts)
+    return done
+  end
+
+  --- Gives this standby the primary's archive to read, too: what streaming did not bring before the primary was
+  -- lost is fetched from there, now and before a promotion. Restarts it.
+  function Node:restore_from(primary)
+    local log, system = self.info.folder .. "/fetch.log", self:system_id()
+    self:stop()
+    self:write_conf {
+      restore_command = host.archive_fetch_command(self.lab.handle, primary.archive, log, system),
+    }
+    self:start()
+  end
+
+  --- Copies the WAL that lies on the disk of `primary`, which is dead, and that this standby may lack: its last
+  -- segments are in no archive yet. Restarts it.
+  -- @return list of segment names
+  function Node:take_wal_of(primary)
+    local at = self:admin():row(REPLAYED)
+    local per_file = 2 ^ 32 // at.size
+    local first = ("%08X%08X%08X"):format(self:timeline(), at.segment // per_file, at.segment % per_file)
+    self:stop()
+    local taken = {}
+    for _, path in ipairs(primary:data_files()) do
+      local name = path:match "^pg_wal/(%x+)$"
+      if name and #name == 24 and name >= first then
+        host.node_write(
+          self.handle,
+          self.data .. "/" .. path,
+          host.node_read(primary.handle, primary.data .. "/" .. path)
+        )
+        taken[#taken + 1] = name
+      end
+    end
+    table.sort(taken)
+    self:start()
+    return taken
+  end
+
+  --- Makes this node wait for `standby` with every commit from now on.
+  function Node:synchronize(standby)
+    self:configure { synchronous_standby_names = ('FIRST 1 ("%s")'):format(standby.name) }
+    self:wait_streaming(standby, { sync = true })
   end
 
   --- Waits until `standby` streams from this node.

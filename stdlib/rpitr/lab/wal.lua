@@ -37,6 +37,11 @@ return function(Node)
                                     ELSE pg_current_wal_insert_lsn() END]]
   end
 
+  --- The number PostgreSQL knows the cluster by, the same on all its standbys.
+  function Node:system_id()
+    return self:value "SELECT system_identifier::text FROM pg_control_system()"
+  end
+
   --- The timeline the server writes or replays.
   function Node:timeline()
     return self:value(TIMELINE)

@@ -97,6 +97,11 @@ function support.fetch(node, name, path)
   return run_command(node, node:setting "restore_command", path, name)
 end
 
+--- The rpitr that runs these tests.
+function support.program()
+  return (sh.run({ "sh", "-c", "readlink /proc/$PPID/exe" }).stdout:gsub("%s+$", ""))
+end
+
 --- Changes bytes of a file in place.
 function support.patch(path, offset, bytes)
   local text = fs.read(path)

@@ -95,8 +95,50 @@ already() {
     exit 0
 }
 
+# log_fault WHAT BYTES: a line for each push since a fault was planted.
+log_fault() { echo "$number $name $1 $2 $bytes" >>"$fault.log"; }
+
+# Does what the fault planted in the archive, if there is one, does to this push; see src/archive/sabotage.rs.
+sabotage() {
+    fault="$archive/.rpitr-fault"
+    [ -r "$fault" ] || return 0
+    read -r mode from count limit <"$fault" || return 0
+    number=1 used=0 bytes=$(size_of "$path") hit=
+    if [ -e "$fault.log" ]; then
+        number=$(($(wc -l <"$fault.log") + 1))
+        while read -r _ _ _ b _; do used=$((used + b)); done <"$fault.log"
+    fi
+    if [ "$mode" = full ]; then
+        if [ $((used + bytes)) -gt "$limit" ]; then hit=full; fi
+    elif [ "$number" -ge "$from" ] && [ $((number - from)) -lt "$count" ]; then hit=$mode; fi
+    if [ -e "$archive/$name" ]; then case $hit in lie | partial | full) hit='' ;; esac; fi
+    case $hit in
+    fail) log_fault failed 0; die "cannot archive $name: planted fault" ;;
+    hang)
+        log_fault hung 0
+        while [ -e "$fault" ]; do sleep 0.05; done
+        die "cannot archive $name: planted fault: hung"
+        ;;
+    lie)
+        held="$archive/.rpitr-lied.$name"
+        cp "$path" "$held.new" && put_on_disk "$held.new" && mv -f "$held.new" "$held" || die "planted fault: cannot copy $name"
+        log_fault lied 0
+        exit 0
+        ;;
+    partial)
+        if [ "$limit" -ge "$bytes" ]; then limit=$((bytes - 1)); fi
+        log_fault partial "$limit"
+        head -c "$limit" "$path" >"$archive/$name"
+        die "cannot archive $name: planted fault: stopped after $limit bytes"
+        ;;
+    full) log_fault full 0; die "cannot archive $name: No space left on device (planted fault)" ;;
+    esac
+    if [ -e "$archive/$name" ]; then log_fault honest 0; else log_fault honest "$bytes"; fi
+}
+
 push() {
     archive=$1 path=$2 name=$3
+    sabotage
     kind=$(kind_of "$name") || die "\"$name\" is not the name of a WAL file"
     [ -r "$path" ] || die "cannot open $path"
     # A missing mount must not become a directory that is lost.

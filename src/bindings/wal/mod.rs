@@ -16,13 +16,18 @@ use crate::wal::{
     scan, stop_point,
 };
 
+mod stream;
+mod survey;
+
 pub fn register(host: &HostTable) -> mlua::Result<()> {
     wal(host)?;
-    archives(host)
+    archives(host)?;
+    stream::register(host)?;
+    survey::register(host)
 }
 
 /// Reading WAL is work for another thread: the script's other tasks go on.
-async fn off_thread<T: Send + 'static>(
+pub(super) async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
     guard(tokio::task::spawn_blocking(work))
@@ -31,7 +36,7 @@ async fn off_thread<T: Send + 'static>(
 }
 
 /// What lies in volumes is mirrored before it is read.
-pub(super) async fn view(folder: &str) -> Result<(), Failure> {
+pub(in crate::bindings) async fn view(folder: &str) -> Result<(), Failure> {
     Ok(guard(local_view(Path::new(folder))).await??)
 }
 
@@ -263,36 +268,6 @@ fn archives(host: &HostTable) -> mlua::Result<()> {
                 Ok(table)
             };
             fill().map_err(internal)
-        },
-    )?;
-    // What is wrong with the WAL between two positions: { kind, file, lsn, reason } each.
-    host.waiting(
-        "archive_verify",
-        |lua,
-         (folder, from, to): (
-            String,
-            Option<UserDataRef<LuaLsn>>,
-            Option<UserDataRef<LuaLsn>>,
-        )| {
-            let (from, to) = (from.map(|lsn| lsn.0), to.map(|lsn| lsn.0));
-            async move {
-                view(&folder).await?;
-                let findings =
-                    off_thread(move || Ok(archive::verify(Path::new(&folder), from, to)?)).await?;
-                let fill = || -> mlua::Result<Table> {
-                    let list = lua.create_table()?;
-                    for finding in &findings {
-                        let entry = lua.create_table()?;
-                        entry.raw_set("kind", format!("{:?}", finding.kind))?;
-                        entry.raw_set("file", finding.file.as_str())?;
-                        entry.raw_set("lsn", finding.lsn.map(LuaLsn))?;
-                        entry.raw_set("reason", finding.reason.as_str())?;
-                        list.raw_push(entry)?;
-                    }
-                    Ok(list)
-                };
-                fill().map_err(internal)
-            }
         },
     )?;
     host.waiting("archive_inspect", |lua, folder: String| async move {

@@ -1,0 +1,71 @@
+--- What a fault leaves in the script's hand: the way back, and the proof that it was taken.
+
+local host, internal = ...
+
+local heal = {}
+
+local Undo = { __name = "rpitr.Undo" }
+Undo.__index = Undo
+
+--- The undo of a fault that is about to happen.
+function heal.new(session, fault, effect)
+  return setmetatable({ session = session, fault = fault, effect = effect, healed = false }, Undo)
+end
+
+function Undo:__tostring()
+  return ("%s of %s%s"):format(self.fault.kind, self.fault.target, self.healed and ", healed" or "")
+end
+
+local function forget(session, undo)
+  for i, other in ipairs(session.active) do
+    if other == undo then
+      table.remove(session.active, i)
+      return
+    end
+  end
+end
+
+--- Heals a fault of a session. Once begun, it is seen through whatever happens around it.
+function heal.now(session, undo, probe)
+  if undo.healed then
+    return undo.result
+  end
+  local effect, fired = undo.effect, nil
+  if effect.before then
+    effect.before(undo)
+  end
+  if effect.fired then
+    fired = effect.fired(undo)
+  end
+  local result = host.chaos_heal(session.handle, undo.seq, probe)
+  -- Nothing to heal any more: its time was up and the guardian came first.
+  result = result or { seconds = 0, checks = {}, by = "guardian" }
+  if result.failure then
+    internal.raise({
+      kind = "state",
+      code = "heal_failed",
+      message = ("%s is undone, but %s"):format(tostring(undo), result.failure),
+      hint = "rpitr chaos heal tries again; rpitr lab logs shows what the servers say",
+    }, 3)
+  end
+  if effect.after then
+    effect.after(undo)
+  end
+  forget(session, undo)
+  undo.healed = true
+  result.fired = fired
+  result.lasted = host.now() - (undo.began or host.now())
+  undo.result = result
+  return result
+end
+
+--- Takes the fault back and proves that the cluster works again. A second time it does nothing.
+-- @return { seconds, checks = { { name, ok, detail, seconds } ... }, fired, lasted }  `ok` is nil for a probe that another fault
+--   stands in the way of; `fired`: how often the fault struck, for those that wait for an occasion
+function Undo:heal()
+  return heal.now(self.session, self, true)
+end
+
+Undo.__close = Undo.heal
+
+return heal

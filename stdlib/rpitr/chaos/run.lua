@@ -1,0 +1,221 @@
+--- A chaos run: writers, faults by schedule, then targets, restores and a verdict.
+--
+-- Everything it learns goes into a bundle as it happens; the verdict is reached from the bundle
+-- alone, so that anybody can reach it again.
+
+local host, internal = ...
+local args = require "rpitr.core.args"
+local Bundle = require "rpitr.chaos.bundle"
+local json = require "rpitr.json"
+local nemesis = require "rpitr.chaos.nemesis"
+local pitr = require "rpitr.pitr"
+local schedule = require "rpitr.chaos.schedule"
+local targets = require "rpitr.chaos.targets"
+local timer = require "rpitr.timer"
+local writers = require "rpitr.workload.writers"
+
+local run = {}
+
+local SPEC = {
+  cluster = "table",
+  seed = "integer?",
+  duration = { "duration", 60 },
+  every = { "any", "30..60s" },
+  workload = "table?",
+  faults = "table?",
+  targets = "table?",
+  schedule = "table?",
+  dir = "string?",
+  require = "table?",
+  status = "function?",
+  say = "function?",
+}
+
+local REQUIRE = { operations = { "integer", 1000 }, restores = "integer?", faults = "integer?" }
+
+-- What the run is about, known before it starts; what comes later is added by `conclude`.
+local function prepare(opts)
+  local seed = opts.seed or host.options.seed
+  local plan = opts.schedule
+    or schedule.make { seed = seed, duration = opts.duration, every = opts.every, faults = opts.faults or {} }
+  local proof = opts.targets or targets.spec()
+  local required = args.options("chaos.run: require", opts.require, REQUIRE)
+  required.restores = required.restores or proof.restores
+  required.faults = required.faults or (#plan.events > 0 and 1 or 0)
+  return {
+    seed = seed,
+    plan = plan,
+    proof = proof,
+    required = required,
+    workload = opts.workload or writers.spec(),
+    primary = opts.cluster.primary,
+    cluster = opts.cluster,
+    say = opts.say or function() end,
+    status = opts.status,
+    duration = plan.duration,
+  }
+end
+
+local function facts(here, extra)
+  local known = {
+    schema = 1,
+    seed = here.seed,
+    major = here.primary.major,
+    workload = here.workload,
+    synchronous_commit = here.workload.synchronous_commit or "on",
+    clock_moved = here.clock_moved or false,
+    targets = here.proof.bundle,
+    require = here.required,
+    backups = json.array {},
+  }
+  for key, value in pairs(extra or {}) do
+    known[key] = value
+  end
+  return known
+end
+
+local function describe_backup(one)
+  return {
+    label = one.label,
+    start_lsn = tostring(one.start_lsn),
+    stop_lsn = tostring(one.stop_lsn),
+    stop_time_us = host.time_micros(one.stop_time),
+  }
+end
+
+-- What stands on the status line: how fast, how far behind, what is broken right now.
+local function status(here, crew, started, before)
+  local stats, now = crew:stats(), host.now()
+  local rate = (stats.acknowledged - before.acknowledged) / math.max(now - before.at, 0.001)
+  before.acknowledged, before.at = stats.acknowledged, now
+  return {
+    elapsed = now - started,
+    rate = rate,
+    acknowledged = stats.acknowledged,
+    indeterminate = stats.indeterminate,
+    failed = stats.failed,
+    faults = here.active or {},
+  }
+end
+
+-- Watches the writers while the faults fire, and notes it once a second.
+local function watch(here, bundle, crew, started)
+  local before = { acknowledged = 0, at = host.now() }
+  return timer.every("1s", function()
+    local seen = status(here, crew, started, before)
+    host.fs_append(bundle:path "samples.jsonl", json.encode(seen) .. "\n")
+    if here.status then
+      here.status(seen)
+    end
+  end)
+end
+
+-- Writers work, faults fire; returns when both are over and everything is healed.
+local function storm(here, bundle)
+  local primary = here.primary
+  if not primary:value("SELECT true FROM pg_database WHERE datname = $1", writers.database) then
+    writers.init(primary)
+  end
+  pitr.backup(primary, { label = "chaos-begin" })
+  local crew <close> = writers.start(primary, here.workload, {
+    log = bundle:path "verification_log.jsonl",
+    seed = here.seed,
+    endpoint = here.cluster.endpoint,
+  })
+  local started = host.now()
+  local watching <close> = watch(here, bundle, crew, started)
+  nemesis.run(here, bundle, crew, started)
+  watching:cancel()
+  crew:stop()
+  nemesis.healed(here)
+  crew:wait_gone()
+  here.stats = crew:stats()
+end
+
+-- A last commit behind everything, so that every target has something after it; then the rows, and
+-- the WAL up to there.
+local function conclude(here, bundle)
+  local primary = here.primary
+  primary:value "SELECT pg_current_xact_id()"
+  local end_lsn = primary:lsn()
+  primary:flush_archive()
+  bundle:rows(primary, "final.tsv.zst")
+  bundle:archive(primary)
+  local backups = json.array {}
+  for _, one in ipairs(pitr.catalog(primary)) do
+    backups[#backups + 1] = describe_backup(one)
+  end
+  bundle:write(
+    "bundle.json",
+    facts(here, { end_lsn = tostring(end_lsn), timeline = primary:timeline(), backups = backups })
+  )
+end
+
+local function prove(here, bundle)
+  local list = bundle:draw("restores", here.proof.restores, here.proof.adversarial)
+  local started = host.now()
+  local results = targets.restore_all(bundle, here.primary, list, here.proof.parallel, function(done, count)
+    if here.status then
+      here.status { restores = done, of = count }
+    end
+  end)
+  here.restore_seconds = host.now() - started
+  return results
+end
+
+local Result = { __name = "rpitr.ChaosResult" }
+Result.__index = Result
+
+--- Raises an error of kind "verify" unless the verdict is a pass.
+function Result:assert()
+  if self.verdict.verdict ~= "pass" then
+    internal.raise({
+      kind = "verify",
+      code = self.verdict.verdict,
+      message = "the run is not proved: " .. self.verdict.verdict,
+      detail = self.text,
+      hint = "rpitr verify " .. self.dir .. " judges it again",
+    }, 2)
+  end
+  return self
+end
+
+--- Whether the verdict is a pass.
+function Result:passed()
+  return self.verdict.verdict == "pass"
+end
+
+--- Runs writers and faults against a cluster, restores to targets, judges.
+-- @param spec { cluster = { primary, standby?, receiver? }, seed = integer?, duration = "60s",
+--   every = "30..60s", workload = chaos.writers{}?, faults = { fault... }?, targets = chaos.targets{}?,
+--   schedule = table?, dir = string?, require = { operations, restores, faults }?, status = function? }
+--   `schedule`: one that was made before, instead of a new one; `dir`: where the bundle goes;
+--   `require`: less than this and the verdict is "unknown"
+-- @return result: { verdict, text, dir, stats, schedule, restore_seconds } with :passed(), :assert()
+function run.run(spec)
+  local opts = args.options("chaos.run", spec, SPEC)
+  local here = prepare(opts)
+  local bundle = Bundle.new(opts.dir)
+  bundle:write("schedule.json", here.plan)
+  bundle:write("bundle.json", facts(here, { end_lsn = "0/0", timeline = 0 }))
+  host.fs_append(bundle:path "events.jsonl", "")
+  storm(here, bundle)
+  conclude(here, bundle)
+  prove(here, bundle)
+  local verdict, text = bundle:judge()
+  local result = setmetatable({
+    verdict = verdict,
+    text = text,
+    dir = bundle.dir,
+    stats = here.stats,
+    schedule = here.plan,
+    coverage = schedule.coverage(here.plan),
+    restore_seconds = here.restore_seconds,
+  }, Result)
+  if result:passed() then
+    bundle:discard()
+  end
+  return result
+end
+
+return run

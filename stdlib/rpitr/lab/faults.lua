@@ -1,0 +1,95 @@
+--- What faults need of a node: the proxies on the ways to it, and a clock that can be set.
+
+local host, internal = ...
+local args = require "rpitr.core.args"
+
+-- Where Debian and Fedora put it; the multi-threaded one is for programs with threads.
+local FAKETIME = {
+  "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
+  "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1",
+  "/usr/lib64/faketime/libfaketime.so.1",
+  "/usr/lib/faketime/libfaketime.so.1",
+}
+
+local faketime = {}
+
+--- The libfaketime of this machine, or nil.
+function faketime.library()
+  for _, path in ipairs(FAKETIME) do
+    if host.fs_exists(path) then
+      return path
+    end
+  end
+end
+
+return setmetatable(faketime, {
+  __call = function(_, Node)
+    --- The proxy on the way from `who` to this node, made when it is first asked for.
+    -- @param who "client", or the name of another node
+    -- @return { host, port, target, handle }
+    function Node:edge(who)
+      args.check("node:edge", "who", who, "string")
+      self.edges = self.edges or {}
+      if not self.proxied then
+        internal.raise({
+          kind = "state",
+          code = "not_proxied",
+          message = ("there are no proxies on the ways to %s"):format(self.name),
+          hint = "create it with lab.postgres { proxied = true }",
+        }, 2)
+      end
+      if not self.edges[who] then
+        self.edges[who] = host.proxy_open(self.handle, who ~= "client")
+      end
+      return self.edges[who]
+    end
+
+    --- What the proxy on the way from `who` has seen: { open, accepted, torn, up, down, commits, acks_lost }.
+    function Node:traffic(who)
+      return host.proxy_stats(self:edge(who).handle)
+    end
+
+    --- Where clients find the server: its proxy if it has one, else `node:endpoint()`.
+    function Node:client_endpoint()
+      local settings = self:endpoint()
+      if self.proxied then
+        local edge = self:edge "client"
+        settings.host, settings.port = edge.host, edge.port
+      end
+      return settings
+    end
+
+    --- How another node reaches this one, as a connection string without a password.
+    function Node:link_for(other)
+      local link = host.node_conninfo(self.handle, other.handle, host.lab_passfile(self.lab.handle))
+      if not self.proxied then
+        return link
+      end
+      local edge = self:edge(other.name)
+      edge.direct = link:match "^host=%S+ port=%d+"
+      edge.through = ("host=%s port=%d"):format(edge.host, edge.port)
+      return edge.through .. link:sub(#edge.direct + 1)
+    end
+
+    --- Has the server read a clock that can be set, from its next start on. Needs libfaketime on this machine.
+    function Node:fake_clock()
+      local library = faketime.library()
+      if host.options.runtime ~= "local" or not library then
+        internal.raise({
+          kind = "environment",
+          code = "no_faketime",
+          message = "clocks cannot be faked here",
+          hint = "it takes the local runtime and libfaketime (apt install faketime)",
+        }, 2)
+      end
+      self.clock = self.info.folder .. "/clock"
+      host.node_write(self.handle, self.clock, "+0\n")
+      self.start_env = {
+        LD_PRELOAD = library,
+        FAKETIME_TIMESTAMP_FILE = self.clock,
+        FAKETIME_NO_CACHE = "1",
+        FAKETIME_DONT_FAKE_MONOTONIC = "1",
+      }
+    end
+  end,
+})

@@ -1,0 +1,118 @@
+--- A node's files below the server: copying them while it runs, starting a server from such a copy.
+--
+-- That is how not to make a backup: PostgreSQL knows nothing of it. Recovery does not need it;
+-- drills do, which show what comes of it, and `pg_backup_start` does, which makes it right.
+
+local host, internal = ...
+local args = require "rpitr.core.args"
+local stopwatch = require "rpitr.core.stopwatch"
+
+-- What a base backup leaves out, too: the running server's own, and what it makes again.
+local LEFT_OUT = { "%.pid$", "^postmaster%.opts$", "/pg_internal%.init$", "^pg_stat_tmp/", "/pgsql_tmp" }
+
+local function is_left_out(path)
+  for _, pattern in ipairs(LEFT_OUT) do
+    if path:find(pattern) then
+      return true
+    end
+  end
+  return false
+end
+
+-- The copy may not act for the server it came from.
+local ALONE = {
+  archive_mode = "off",
+  archive_command = "",
+  primary_conninfo = "",
+  primary_slot_name = "",
+  synchronous_standby_names = "",
+}
+
+return function(Node)
+  --- The files and folders of the data directory, folders before what is in them, relative to it.
+  function Node:data_files()
+    local found = self:exec({ "sh", "-c", 'cd "$1" && find .', "sh", self.data }).stdout
+    local paths = {}
+    for path in found:gmatch "%./([^\n]+)" do
+      if not is_left_out(path) then
+        paths[#paths + 1] = path
+      end
+    end
+    return paths
+  end
+
+  --- The file a table, index or sequence begins in, relative to the data directory.
+  -- @usage pg:file_of(db, "orders")  --> "base/16384/16389"
+  function Node:file_of(db, relation)
+    args.check("node:file_of", "relation", relation, "string")
+    return db:value("SELECT pg_relation_filepath($1::text::regclass)", relation)
+  end
+
+  --- Copies files of the data directory with tar, in the order given, whatever the server does to them
+  -- meanwhile. What is copied lies in a file of the lab, for `node:unpack`.
+  -- @param name string  of the copy
+  -- @param files list of paths, as `node:data_files` gives them
+  -- @return { path, files }
+  -- @error postgres  tar could not read one of them
+  function Node:copy_files(name, files)
+    args.check("node:copy_files", "name", name, "string")
+    args.check("node:copy_files", "files", files, "table")
+    local folder = self.lab.info.folder .. "/backup"
+    host.lab_mkdir(self.lab.handle, folder)
+    local path = ("%s/%s.tar"):format(folder, name)
+    local list = table.concat(files, "\n") .. "\n"
+    local copied = self:exec {
+      "tar",
+      "-c",
+      "-f",
+      path,
+      "-C",
+      self.data,
+      "--no-recursion",
+      "-T",
+      "-",
+      stdin = list,
+      check = false,
+    }
+    -- 1: a file changed while it was read. That is the point of it.
+    if copied.code > 1 then
+      internal.raise({
+        kind = "postgres",
+        code = "tar",
+        message = ("the files of %s could not be copied"):format(self.name),
+        detail = copied.stderr:gsub("%s+$", ""),
+      }, 2)
+    end
+    return { path = path, files = #files }
+  end
+
+  --- Fills this node with copied files, and sets it apart from the server they came from: it archives
+  -- nothing and follows nobody. It is not started.
+  -- @param copies list  from `source:copy_files`
+  -- @param source node
+  -- @param options { files = { path = text }?, conf = table? }  files to add, such as a backup_label;
+  --   settings of its own
+  -- @usage copy:unpack({ first, second }, pg); copy:start()
+  function Node:unpack(copies, source, options)
+    args.check("node:unpack", "copies", copies, "table")
+    local opts = args.options("node:unpack", options, { files = "table?", conf = "table?" })
+    self:wipe()
+    self:exec { "mkdir", "-p", "-m", "700", self.data }
+    stopwatch.run("unpack", function()
+      for _, copy in ipairs(copies) do
+        self:exec { "tar", "-x", "-p", "-f", copy.path, "-C", self.data }
+      end
+    end)
+    host.node_scrub(self.handle)
+    self.settings = {}
+    for setting, value in pairs(source.settings) do
+      self.settings[setting] = value
+    end
+    self:write_conf(ALONE)
+    self:write_conf(opts.conf or {})
+    for path, text in pairs(opts.files or {}) do
+      host.node_write(self.handle, self.data .. "/" .. path, text)
+    end
+    return self
+  end
+end
