@@ -62,6 +62,14 @@ fn nodes(host: &HostTable) -> mlua::Result<()> {
         };
         fill().map_err(internal)
     })?;
+    // Not guarded: half a removal helps nobody.
+    host.waiting(
+        "node_remove",
+        |_, (lab, node): (UserDataRef<LabHandle>, UserDataRef<NodeHandle>)| {
+            let (lab, name) = (lab.0.clone(), node.0.name());
+            async move { Ok(lab.remove_node(&name).await?) }
+        },
+    )?;
     // How another node reaches this one.
     host.function(
         "node_endpoint",
@@ -221,13 +229,13 @@ fn life(host: &HostTable) -> mlua::Result<()> {
             }
         },
     )?;
-    host.waiting("node_isolate", |_, node: UserDataRef<NodeHandle>| {
+    host.waiting("node_disconnect", |_, node: UserDataRef<NodeHandle>| {
         let node = node.0.clone();
-        async move { Ok(node.as_container("isolate")?.isolate().await?) }
+        async move { Ok(node.as_container("disconnect")?.disconnect().await?) }
     })?;
-    host.waiting("node_rejoin", |_, node: UserDataRef<NodeHandle>| {
+    host.waiting("node_reconnect", |_, node: UserDataRef<NodeHandle>| {
         let node = node.0.clone();
-        async move { Ok(node.as_container("rejoin")?.rejoin().await?) }
+        async move { Ok(node.as_container("reconnect")?.reconnect().await?) }
     })?;
     host.waiting(
         "node_limit",
@@ -243,6 +251,29 @@ fn life(host: &HostTable) -> mlua::Result<()> {
             }
         },
     )?;
+    host.waiting("node_inspect", |lua, node: UserDataRef<NodeHandle>| {
+        let node = node.0.clone();
+        async move {
+            let seen = node.as_container("inspect")?.inspection().await?;
+            let fill = || -> mlua::Result<Table> {
+                let table = lua.create_table()?;
+                table.raw_set("container", seen.container)?;
+                table.raw_set("image", seen.image)?;
+                table.raw_set("running", seen.running)?;
+                table.raw_set("paused", seen.paused)?;
+                table.raw_set("oom_killed", seen.oom_killed)?;
+                table.raw_set("exit_code", seen.exit_code)?;
+                table.raw_set("memory", seen.memory.filter(|limit| *limit > 0))?;
+                let networks = lua.create_table()?;
+                for (name, address) in seen.networks {
+                    networks.raw_set(name, address)?;
+                }
+                table.raw_set("networks", networks)?;
+                Ok(table)
+            };
+            fill().map_err(internal)
+        }
+    })?;
     // The log entry that says why a server ended, if there is one.
     host.waiting("node_why_died", |_, node: UserDataRef<NodeHandle>| {
         let node = node.0.clone();

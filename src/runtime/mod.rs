@@ -19,6 +19,7 @@ mod process;
 mod receiver;
 mod registry;
 mod source;
+mod startup;
 mod state;
 mod tool;
 mod user;

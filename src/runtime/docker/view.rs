@@ -63,7 +63,7 @@ if [ -d "$p" ]; then
   set -- * .[!.]*
   stat -c '%F/%s/%i %s %y %z/%n' -- "$@" 2>/dev/null || :
 elif [ -e "$p" ]; then
-  echo F; cd "$(dirname "$p")" && stat -c '%F/%s/%i %s %y %z/%n' -- "$(basename "$p")"
+  echo F; cd "${p%/*}/" && stat -c '%F/%s/%i %s %y %z/%n' -- "${p##*/}"
 else echo N
 fi"#;
 /// Sends files: a line with name and length, then the bytes.

@@ -201,18 +201,55 @@ function Node:resume()
   host.node_resume(self.handle)
 end
 
---- Pulls the node's network cable: nobody reaches it, connections hang. Containers only.
-function Node:isolate()
-  host.node_isolate(self.handle)
+--- Pulls the node's network cable: the server runs on, nobody reaches it, connections hang. Containers
+-- only. Nothing happens when it is pulled already.
+-- @error state  on the local runtime, which has no network of its own
+-- @usage standby:disconnect()
+function Node:disconnect()
+  self:forget_admin()
+  host.node_disconnect(self.handle)
 end
 
---- Plugs it in again: same names, same port.
-function Node:rejoin()
-  host.node_rejoin(self.handle)
+--- Plugs it in again: the same name, port and address.
+-- @error state  on the local runtime
+function Node:reconnect()
+  host.node_reconnect(self.handle)
+end
+
+--- What the engine knows of the node's container.
+-- @return { container, image, running, paused, oom_killed, exit_code, memory = bytes?, networks = { name = address } }
+-- @error state  on the local runtime
+function Node:inspect()
+  return host.node_inspect(self.handle)
+end
+
+--- A file of the node as a string; a relative path begins in the data directory.
+-- @usage local version = pg:read_file "PG_VERSION"
+function Node:read_file(path)
+  return host.node_read(self.handle, args.check("node:read_file", "path", path, "string"))
+end
+
+--- Writes a file of the node in one step: readers see the old contents or the new ones. Only below the lab.
+function Node:write_file(path, text)
+  args.check("node:write_file", "path", path, "string")
+  host.node_write(self.handle, path, args.check("node:write_file", "text", text, "string"))
+end
+
+--- Copies a file of this machine into the node.
+-- @param from path on this machine
+-- @param to path in the node, below the lab; relative ones begin in the data directory
+function Node:copy_in(from, to)
+  self:write_file(to, host.fs_read(args.check("node:copy_in", "from", from, "string")))
+end
+
+--- Copies a file of the node to this machine.
+function Node:copy_out(from, to)
+  host.fs_write(args.check("node:copy_out", "to", to, "string"), self:read_file(from))
 end
 
 --- Limits the node's memory (with swap), processors or number of processes. Containers only.
 -- @param limits { memory = size?, cpus = number?, pids = integer? }
+-- @error state  on the local runtime
 function Node:limit(limits)
   local opts = args.options("node:limit", limits, { memory = "size?", cpus = "number?", pids = "integer?" })
   opts.memory = opts.memory and math.floor(opts.memory)
@@ -262,8 +299,20 @@ function Node:wipe()
   host.node_remove_tree(self.handle, self.data)
 end
 
+--- Kills the server and removes everything that is the node's own; its name is free again. Archive and
+-- backups stay with the lab.
+function Node:remove()
+  self:forget_admin()
+  host.node_remove(self.lab.handle, self.handle)
+  self.lab.nodes[self.name] = nil
+  self.removed = true
+end
+
 -- Leaving a block stops the server; the lab removes its files when the run ends.
 function Node:__close()
+  if self.removed then
+    return
+  end
   self:forget_admin()
   local status = self:status()
   if status ~= "absent" and status ~= "stopped" and status ~= "crashed" then
