@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::filter::Bound;
+use super::snapshot::Snapshot;
 use super::watch::Watch;
 
 #[derive(Debug, Subcommand)]
@@ -19,6 +20,8 @@ pub enum WalCommand {
     Timeline(Place),
     /// Keep a catalogue of captured WAL: what is there, gaps, damage, lag
     Watch(Watch),
+    /// Copy the segment that is being received, up to its last good record, for a restore
+    Snapshot(Snapshot),
 }
 
 impl WalCommand {
@@ -31,6 +34,7 @@ impl WalCommand {
             | WalCommand::Timeline(place) => place,
             WalCommand::Commits(commits) => &commits.place,
             WalCommand::Watch(watch) => return (&watch.place, watch.json),
+            WalCommand::Snapshot(snapshot) => return (&snapshot.place, snapshot.json),
         };
         (&place.place, place.json)
     }

@@ -8,6 +8,7 @@ mod commits;
 mod filter;
 mod ls;
 mod output;
+mod snapshot;
 mod stats;
 mod timeline;
 mod verify;
@@ -50,6 +51,7 @@ fn dispatch(command: &WalCommand, source: &Source, output: &mut Output) -> Resul
         WalCommand::Verify(args) => verify::run(args, source, output),
         WalCommand::Commits(args) => commits::run(args, source, output),
         WalCommand::Timeline(args) => timeline::run(args, source, output),
+        WalCommand::Snapshot(args) => snapshot::run(args, source, output),
         // It opens its place itself, and goes on.
         WalCommand::Watch(_) => Ok(exit::PASS),
     }
