@@ -9,6 +9,9 @@
 -- to the instant before the TRUNCATE committed. This drill does that for real, beside the damaged
 -- server, and lets the recovered one take over only after it is proved.
 --
+-- Nobody has to know when it happened. The write-ahead log holds every transaction, the destructive ones
+-- too: the drill finds the TRUNCATE there, and with it the exact position to stop at.
+--
 -- A managed service does the same behind a button: it picks the backup, replays the log into a new
 -- instance and hands you its address. What it does not do is find the instant or prove the result;
 -- and what you give up is the choice of both.
@@ -34,6 +37,13 @@ end
 
 -- Defects that a drill of this kind must catch, for its own test.
 local DEFECTS = { "none", "late", "inclusive", "delete-row" }
+
+-- The transaction to undo, as the archive tells it. Nothing but the archive is asked.
+local function find_in_wal(d, primary)
+  local candidates = pitr.incidents(primary)
+  d:table("What destroyed data since the backup:", pitr.incident_table(candidates))
+  return pitr.choose(candidates)
+end
 
 local function recovery_target(arg, commit)
   if arg.plant == "late" then
@@ -107,7 +117,7 @@ return drill "full_recovery" {
     rate = { 2000, "orders a second the writers aim at" },
     to = {
       "",
-      "recovery target: lsn:, xid:, name:, or a time with its offset; default: just before the TRUNCATE",
+      "recovery target: before:LSN, lsn:, xid:, name:, or a time with its offset; default: before what the WAL shows",
       check = pitr.target,
     },
     version = { 0, "PostgreSQL major version; 0 is the newest installed" },
@@ -162,15 +172,30 @@ return drill "full_recovery" {
       d:say "Its replication slot keeps the WAL on the primary, but cannot send it."
     end)
 
-    local truncate = d:step("TRUNCATE TABLE products CASCADE", function()
+    local culprit = d:step("TRUNCATE TABLE products CASCADE", function()
       local xid = faulty_script(primary)
       shop:wait_failures(5)
       shop:wait_orders(10)
       shop:stop()
       primary:flush_archive()
       d:say "Products and order items are gone. The shop still takes empty baskets and refuses the rest."
-      return pitr.commit_of(primary, xid)
+      return xid
     end)
+
+    -- Whoever names a target knows better than the WAL.
+    local truncate = arg.to ~= "" and pitr.commit_of(primary, culprit)
+      or d:step("what happened, and when? ask the WAL", function()
+        local found = find_in_wal(d, primary)
+        d:say(
+          "The clear one: %s of %s. Stop before %s; that gives up %d commits made since.",
+          found.kind,
+          table.concat(found.names, ", "),
+          found.target.lsn,
+          found.commits_lost
+        )
+        d:check("the transaction found in the WAL is the developer's", found.xid == culprit & 0xFFFFFFFF)
+        return found
+      end)
 
     d:step("assess: what would a failover lose?", function()
       local lag = primary:lag_of(standby)
@@ -199,6 +224,11 @@ return drill "full_recovery" {
       d:step("prove the recovered server before anyone relies on it", function()
         if arg.plant == "delete-row" then
           delete_one_order(restored)
+        end
+        if truncate.target and arg.plant == "none" then
+          for _, c in ipairs(pitr.check_choice(restored, truncate)) do
+            d:check(c.name, c.held, c.detail)
+          end
         end
         d:measure("rto_prove", prove, d, restored, loaded, shop:ledger(), window)
       end)

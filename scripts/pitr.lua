@@ -5,8 +5,9 @@
 -- takes you to any moment after it. That is all there is to point-in-time recovery: a backup, an
 -- unbroken log, and knowing the moment.
 --
--- The drill makes that moment reachable in every way PostgreSQL offers: a time, a transaction, a
--- WAL position, a named restore point. Choose with --to; `--to ask` asks on a terminal.
+-- The moment need not be known: the log holds the mistake as well, and the drill finds it there. The
+-- drill also makes it reachable in every way PostgreSQL offers: a time, a transaction, a WAL position, a
+-- named restore point. Choose with --to; `--to ask` asks on a terminal.
 -- It restores beside the server, which keeps running, and compares every row.
 
 local CUSTOMERS = "SELECT * FROM customers"
@@ -46,6 +47,13 @@ local function choose(arg, moment, mistake)
   return choices[answer] or answer
 end
 
+-- The mistake as the archive tells it; nothing else is asked.
+local function find_in_wal(d, primary)
+  local candidates = pitr.incidents(primary)
+  d:table("What destroyed rows since the backup:", pitr.incident_table(candidates))
+  return pitr.choose(candidates)
+end
+
 local WAYS = { lsn = true, time = true, xid = true, name = true, ask = true }
 
 -- Defects that a drill of this kind must catch, for its own test.
@@ -64,8 +72,9 @@ return drill "pitr" {
   tags = { "pitr", "exercise-1.1" },
   args = {
     to = {
-      "lsn",
-      "lsn, time, xid or name: just before the mistake; ask; or a target of your own such as lsn:0/3000148",
+      "",
+      "lsn, time, xid or name: just before the mistake; ask; or a target of your own such as lsn:0/3000148; "
+        .. "default: before what the WAL shows",
       check = function(to)
         return WAYS[to] or pitr.target(to)
       end,
@@ -118,14 +127,27 @@ return drill "pitr" {
       return commit
     end)
 
+    local found = arg.to == ""
+      and d:step("find it in the WAL", function()
+        local found = find_in_wal(d, primary)
+        d:say("Stop before %s; that gives up %d commits made since.", found.target.lsn, found.commits_lost)
+        d:check("the transaction found in the WAL is the mistake", found.xid == mistake.xid)
+        return found
+      end)
+
     local restored = d:step("recover beside the server", function()
-      local target = planted(arg.plant, mistake) or choose(arg, moment, mistake)
+      local target = planted(arg.plant, mistake) or found and found.target or choose(arg, moment, mistake)
       local node = d:measure("rto", pitr.restore, primary, { to = target })
       d:say(pitr.describe(node))
       return node
     end)
 
     d:step("compare every row", function()
+      if found and arg.plant == "none" then
+        for _, c in ipairs(pitr.check_choice(restored, found)) do
+          d:check(c.name, c.held, c.detail)
+        end
+      end
       if arg.plant == "delete-row" then
         local other <close> = restored:connect { dbname = workload.database }
         other:exec "DELETE FROM customers WHERE lastName = 'Johnson' AND firstName = 'Carol'"

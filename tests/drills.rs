@@ -87,7 +87,7 @@ fn failed_checks(report: &Value) -> String {
 fn full_recovery_is_proved() {
     let bench = Bench::new();
     let (report, run) = bench.drill(&with(FULL, &["--seed", "7", "--keep"]), 0);
-    assert_passed(&report, "full_recovery", 9);
+    assert_passed(&report, "full_recovery", 10);
     assert_eq!(report["seed"], 7);
     assert_eq!(report["arguments"]["orders"], 60);
     for name in [
@@ -121,6 +121,9 @@ fn full_recovery_is_proved() {
         "foreign key",
         "failover",
         "rebuilt standby",
+        "found in the WAL is the developer's",
+        "the server's log says that it stopped before",
+        "first commit that was not replayed",
     ] {
         assert!(checks.contains(part), "no check of {part}:\n{checks}");
     }
@@ -159,6 +162,21 @@ fn pitr_is_proved_with_every_kind_of_target() {
     let bad = bench.suspicious_log_lines();
     assert!(bad.is_empty(), "in the server logs:\n{}", bad.join("\n"));
     bench.run(&["lab", "gc", "--all"]).expect(0);
+    bench.assert_clean(&[]);
+}
+
+#[test]
+fn pitr_finds_the_mistake_without_being_told() {
+    let bench = Bench::new();
+    let (report, run) = bench.drill(PITR, 0);
+    assert_passed(&report, "pitr", 7);
+    let checks = names_of(&report["checks"], "name").join("\n");
+    assert!(
+        checks.contains("found in the WAL is the mistake"),
+        "{checks}"
+    );
+    run.says("What destroyed rows since the backup");
+    run.says("delete  public.customers");
     bench.assert_clean(&[]);
 }
 

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use std::{fs, io};
 
 use super::Error;
-use crate::wal::{FileName, Lsn, SegmentSize};
+use crate::wal::{FileName, Lsn, Packing, SegmentSize};
 
 /// A file with a WAL name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl WalFile {
     }
 }
 
-/// Lists the files of a directory that have a WAL name, in the order of their names.
+/// Lists the files of a directory that have a WAL name, compressed or not, in the order of their names.
 pub fn files(dir: &Path, size: SegmentSize) -> Result<Vec<WalFile>, Error> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).map_err(|e| Error::io("list", dir, e))? {
@@ -40,7 +40,7 @@ pub fn files(dir: &Path, size: SegmentSize) -> Result<Vec<WalFile>, Error> {
         let Ok(name) = entry.file_name().into_string() else {
             continue;
         };
-        let Some(parsed) = FileName::parse(&name) else {
+        let Some((parsed, _)) = Packing::parse(&name) else {
             continue;
         };
         let metadata = match fs::metadata(entry.path()) {

@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{Error, load_identity};
-use crate::wal::{Chain, FileName, HistoryEntry, Identity, Lsn, SegmentSize, parse_history};
+use crate::wal::{
+    Chain, FileName, HistoryEntry, Identity, Lsn, Packing, SegmentSize, parse_history,
+};
 
 /// How far the WAL in a segment must reach, and what proves it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub struct Listing {
     pub others: Vec<String>,
     /// `None` in an archive without any readable segment.
     pub identity: Option<Identity>,
+    /// Whole segments that exist in compressed form only; see [`Listing::with_packed`].
+    pub packed: BTreeMap<(u32, u64), String>,
 }
 
 impl Listing {
@@ -48,6 +52,7 @@ impl Listing {
             bad_histories: BTreeMap::new(),
             backups: Vec::new(),
             others: Vec::new(),
+            packed: BTreeMap::new(),
             identity: identity.map_or_else(|| load_identity(dir), |known| Ok(Some(known)))?,
         };
         let mut names = Vec::new();
@@ -91,6 +96,40 @@ impl Listing {
         }
         listing.backups.sort();
         Ok(listing)
+    }
+
+    /// Counts compressed segments, too. Recovery cannot use them as they are, so only those who read WAL
+    /// themselves ask for this.
+    pub fn with_packed(mut self) -> Listing {
+        let known = |text: &String| Packing::parse(text).map(|(name, _)| (name, text.clone()));
+        let found: Vec<_> = self.others.iter().filter_map(known).collect();
+        self.others.retain(|text| Packing::parse(text).is_none());
+        if self.identity.is_none() && !found.is_empty() {
+            self.identity = Identity::of_directory(&self.dir).ok();
+        }
+        let size = self.segment_size();
+        for (name, text) in found {
+            let timeline = name.timeline();
+            match (name, name.number(size)) {
+                (FileName::Segment { .. }, Some(number)) => {
+                    if self.segments.entry(timeline).or_default().insert(number) {
+                        self.packed.insert((timeline, number), text);
+                    }
+                }
+                (FileName::Partial { .. }, Some(number)) => {
+                    self.partials.entry(timeline).or_default().insert(number);
+                }
+                _ => self.others.push(text),
+            }
+        }
+        self.others.sort();
+        self
+    }
+
+    /// The name of the file that holds a segment.
+    pub fn file_of(&self, timeline: u32, number: u64) -> String {
+        let packed = self.packed.get(&(timeline, number)).cloned();
+        packed.unwrap_or_else(|| self.segment_size().name(timeline, number))
     }
 
     fn read_history(&mut self, timeline: u32, name: &str) {

@@ -52,7 +52,7 @@ pub struct Finding {
 /// Checks the WAL between `from` and `to`, or all of it, on every timeline, each segment against
 /// its neighbours; a record that crosses from one segment into the next is checked too.
 pub fn verify(archive: &Path, from: Option<Lsn>, to: Option<Lsn>) -> Result<Vec<Finding>, Error> {
-    let listing = Listing::read(archive)?;
+    let listing = Listing::read(archive)?.with_packed();
     let mut findings = Vec::new();
     for (timeline, problem) in &listing.bad_histories {
         findings.push(Finding {
@@ -126,7 +126,7 @@ fn check_timeline(
         (
             *number,
             timeline,
-            listing.dir.join(size.name(timeline, *number)),
+            listing.dir.join(listing.file_of(timeline, *number)),
         )
     });
     let wal = Wal::of_files(&listing.dir, files, listing.chain(timeline), identity);
@@ -142,7 +142,7 @@ fn check_timeline(
             Some(_) => numbers
                 .iter()
                 .copied()
-                .find(|n| size.name(timeline, *n) == end.file_name())
+                .find(|n| listing.file_of(timeline, *n) == end.file_name())
                 .unwrap_or(number),
             // A missing segment is reported as a gap; go on behind it.
             None => size.number(end.lsn).max(number),

@@ -4,6 +4,7 @@
 mod capture;
 mod chaos;
 mod console;
+mod docker;
 mod fs;
 mod lab;
 mod node;
@@ -27,6 +28,7 @@ pub fn register(host: &HostTable) -> mlua::Result<()> {
     capture::register(host)?;
     chaos::register(host)?;
     console::register(host)?;
+    docker::register(host)?;
     fs::register(host)?;
     lab::register(host)?;
     node::register(host)?;

@@ -100,12 +100,15 @@ pub enum Command {
     /// Labs that exist: list, logs, psql, stop, start, remove
     #[command(subcommand)]
     Lab(LabCommand),
+    /// The chaos drill; `chaos heal` heals what a run left behind, `chaos replay DIR` repeats a schedule
+    #[command(disable_help_flag = true)]
+    Chaos {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Read WAL: list, count, verify, commits, incidents, timelines
     #[command(subcommand)]
     Wal(WalCommand),
-    /// Faults: heal what a run left behind
-    #[command(subcommand)]
-    Chaos(ChaosCommand),
     /// Judge a finished chaos or stress run again, from its bundle alone
     Verify {
         /// The bundle: the folder the run wrote
@@ -169,6 +172,14 @@ pub enum LabCommand {
     },
 }
 
+/// What `rpitr chaos` does besides running the drill of that name.
+#[derive(Debug, Parser)]
+#[command(name = "rpitr chaos", disable_help_subcommand = true)]
+pub struct Chaos {
+    #[command(subcommand)]
+    pub command: ChaosCommand,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum ChaosCommand {
     /// Undo the faults of runs that are over
@@ -176,6 +187,14 @@ pub enum ChaosCommand {
         /// Only those of this journal, also while its run goes on
         #[arg(long, value_name = "FILE")]
         journal: Option<PathBuf>,
+    },
+    /// Run the schedule of a bundle again, on a new lab
+    Replay {
+        /// The bundle: the folder the run wrote
+        dir: PathBuf,
+        /// Arguments of the drill
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
     },
 }
 

@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Read};
 
 use clap::{CommandFactory, FromArgMatches, Parser};
 
-use super::args::{Cli, Command, Global, global_flags, split_trailing};
+use super::args::{Chaos, ChaosCommand, Cli, Command, Global, global_flags, split_trailing};
 use super::{archive, chaos, inspect, lab, test, verify, wal};
 use crate::engine::{Program, RunOptions, Source, find_script, run as run_engine, show_failure};
 use crate::exit;
@@ -60,8 +60,8 @@ pub fn run(arguments: &[OsString]) -> i32 {
             ),
         Some(Command::Repl { attach, load }) => repl(&global, attach, load),
         Some(Command::Lab(command)) => lab::run(&command, &global),
+        Some(Command::Chaos { arguments }) => chaos_with(arguments, &global),
         Some(Command::Wal(command)) => wal::run(&command, &global),
-        Some(Command::Chaos(command)) => chaos::run(&command, &global),
         Some(Command::Test { paths, only }) => test::test(&global, &paths, only),
         Some(Command::Verify { dir, json }) => verify::verify(&global, &dir, json),
         Some(Command::Run { file, arguments }) => file_with(arguments, &file, &global),
@@ -89,6 +89,28 @@ fn file_with(arguments: Vec<String>, file: &str, global: &Global) -> i32 {
             &theirs,
         )
     })
+}
+
+/// `rpitr chaos ...` is a drill, unless its first word is a command.
+fn chaos_with(arguments: Vec<String>, global: &Global) -> i32 {
+    let word = arguments.first().map(String::as_str);
+    if !matches!(word, Some("heal" | "replay")) {
+        return file_with(arguments, "chaos", global);
+    }
+    let (ours, theirs) = split_trailing(&arguments);
+    let parsed = merge(global, &ours).and_then(|global| {
+        let words = std::iter::once("rpitr chaos".to_string()).chain(theirs);
+        Ok((global, Chaos::try_parse_from(words)?.command))
+    });
+    match parsed {
+        Err(error) => usage(&error),
+        Ok((global, ChaosCommand::Replay { dir, arguments })) => {
+            let replay = ["--replay".to_string(), dir.display().to_string()];
+            let words = replay.into_iter().chain(arguments).collect();
+            file_with(words, "chaos", &global)
+        }
+        Ok((global, ChaosCommand::Heal { journal })) => chaos::heal(&global, journal.as_deref()),
+    }
 }
 
 /// Options after the script's name win over those before it.

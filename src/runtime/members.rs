@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::docker::{DockerLab, DockerNode, Engine};
+use super::docker::{DockerLab, DockerNode, Engine, ScriptContainers};
 use super::lab::check_name;
 use super::{
     ContainerRecord, Error, Lab, LabOptions, LabRecord, LocalRuntime, Node, NodeRecord, NodeSpec,
@@ -48,6 +48,11 @@ impl Lab {
             .await
             .cloned()
             .map(Some)
+    }
+
+    /// What a script's own containers are made with; `None` when the lab has no engine.
+    pub async fn script_containers(&self) -> Result<Option<ScriptContainers>, Error> {
+        Ok(self.docker().await?.map(ScriptContainers::new))
     }
 
     /// Adds a node. Its data directory is for the caller to make.

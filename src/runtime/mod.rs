@@ -25,6 +25,10 @@ mod user;
 
 pub use background::Background;
 pub use docker::{
+    Action, Build, NewContainer, Parts, Program, Published, RunningProgram, ScriptContainers,
+    answers, first_file, tar_of_one,
+};
+pub use docker::{
     DockerNode, Engine, Error as DockerError, Inspection, Limits, local_store, local_view,
 };
 pub use error::Error;

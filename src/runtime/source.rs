@@ -28,7 +28,7 @@ impl Source {
     }
 
     pub fn listing(&self) -> Result<Listing, Failure> {
-        Ok(Listing::read(&self.dir)?)
+        Ok(Listing::read(&self.dir)?.with_packed())
     }
 
     pub fn wal(&self, timeline: Option<u32>) -> Result<Wal, Failure> {

@@ -223,12 +223,16 @@ impl Wal {
         let files = files
             .into_iter()
             .map(|(number, timeline, path)| {
+                let name = path.file_name().and_then(|name| name.to_str());
+                let packing = name
+                    .and_then(Packing::parse)
+                    .map_or(Packing::None, |(_, p)| p);
                 let file = SegmentFile {
                     path,
                     timeline,
                     until: None,
                     partial: false,
-                    packing: Packing::None,
+                    packing,
                 };
                 (number, file)
             })

@@ -1,6 +1,7 @@
 //! Write-ahead log files, read natively: names, pages, records, commits, timelines.
 
 mod analysis;
+mod commits;
 mod directory;
 mod end;
 mod error;
@@ -22,6 +23,7 @@ pub use analysis::{
     Analysis, AnalysisOptions, BackupSpan, FileNode, Finding, Incident, IncidentKind, LostRelation,
     Names, Proposal, Relation, RelationKind, Rows, Touched, Transaction, analyse, incidents,
 };
+pub use commits::{Commit, Wanted, commits, kinds};
 pub use directory::{Identity, ListedFile, Options, SegmentFile, Wal, list_files};
 pub use end::{End, Reason, Verdict};
 pub use error::Error;

@@ -7,47 +7,15 @@
 
 local host, internal = ...
 local args = require "rpitr.core.args"
+local life = require "rpitr.lab.life"
 local node = require "rpitr.lab.node"
 
 local lab = {}
 
--- One lab a run, created when the first node is. It goes when the run ends, unless --keep says
--- otherwise; servers die with it, so it is the last thing that is cleaned up.
-local current
-
-local function keep_lab()
-  return host.options.keep == "always" or (host.options.keep == "failed" and internal.failed)
-end
-
-local function this_lab()
-  if current then
-    return current
-  end
-  local handle = host.lab_create {
-    script = internal.script,
-    run = host.options.run_id,
-    runtime = host.options.runtime,
-    keep = host.options.keep == "always",
-  }
-  current = { handle = handle, info = host.lab_info(handle), nodes = {}, archives = 0 }
-  table.insert(internal.at_exit, 1, function(ok)
-    internal.failed = internal.failed or not ok
-    local made = current
-    current = nil
-    if keep_lab() or internal.keep_this_lab then
-      host.lab_keep(made.handle)
-      host.print(
-        ("lab %s is kept: rpitr lab ls shows it, rpitr lab rm %s removes it"):format(made.info.id, made.info.id)
-      )
-    elseif host.scope_tripped() then
-      -- The second Ctrl-C: whoever pressed it wants the prompt back.
-      host.notice(("lab %s is left behind, its servers too: rpitr lab gc removes them"):format(made.info.id))
-    else
-      host.lab_destroy(made.handle)
-    end
-  end)
-  return current
-end
+-- One lab a run, created when the first node is.
+local this_lab = life.shared(host.options.runtime, function(handle, info)
+  return { handle = handle, info = info, nodes = {}, archives = 0 }
+end)
 
 --- { id, folder, runtime } of this run's lab; `runtime` is "local" or "docker".
 function lab.info()

@@ -7,6 +7,7 @@
 local host, internal = ...
 local args = require "rpitr.core.args"
 local backup = require "rpitr.pitr.backup"
+local incident = require "rpitr.pitr.incident"
 local lab = require "rpitr.lab"
 local proof = require "rpitr.pitr.proof"
 local report = require "rpitr.report"
@@ -355,5 +356,38 @@ function pitr.commit_of(pg, xid, options)
   local index = host.wal_commits(source.folder, nil, first.start_lsn, nil, source.tail)
   return host.wal_commit_of(index, xid)
 end
+
+-- Finding the moment ---------------------------------------------------------------------------------
+
+--- What destroyed data since the oldest base backup, found in the WAL: TRUNCATE, DROP, mass DELETE and UPDATE. Where nothing
+-- large was destroyed, every DELETE. One entry a transaction, oldest first.
+-- @param pg node  whose archive is read
+-- @param options { kind = string?, table = string?, min_rows = integer?, from = lsn | time, to = lsn | time }
+-- @return list of incidents as `wal:find` gives them; `incident.target` is what `pitr.restore { to = }` takes
+-- @error wal (damage), archive (no base backup)
+-- @usage local found = pitr.choose(pitr.incidents(pg)); pitr.restore(pg, { to = found.target })
+pitr.incidents = incident.find
+
+--- Column names and rows that show incidents, for `d:table`.
+-- @usage d:table("What destroyed data:", pitr.incident_table(list))
+pitr.incident_table = incident.table
+
+--- The incident to undo. On a terminal the user is asked. Otherwise it is the one that stands out: the only one that
+-- destroyed a table or a database, or ten times as many rows as any other.
+-- @param list from `pitr.incidents`
+-- @error state  no_incident; ambiguous_incident, with a list to choose from
+pitr.choose = incident.choose
+
+--- Whether a restore to an incident's target stopped right before it: the server's log, the first commit that was not replayed,
+-- the last that was.
+-- @param node  from `pitr.restore`
+-- @param found  the incident
+-- @return list of { name, held, detail }
+-- @usage for _, c in ipairs(pitr.check_choice(restored, found)) do d:check(c.name, c.held, c.detail) end
+pitr.check_choice = incident.check
+
+--- An incident that was prepared first is still there before its COMMIT PREPARED, and holds its locks: rolls it back.
+-- @return its name, or nil when it was not prepared
+pitr.roll_back_prepared = incident.roll_back_prepared
 
 return pitr

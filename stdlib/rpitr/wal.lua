@@ -83,8 +83,13 @@ local function request(self, name, opts)
     from_time = from_time,
     to_time = to_time,
     xid = opts.xid,
+    table = opts.table,
+    kind = opts.kind,
     rmgr = opts.rmgr,
     aborted = opts.aborted,
+    harmless = opts.harmless,
+    min_rows = opts.min_rows,
+    base = opts.base,
   }
 end
 
@@ -116,21 +121,62 @@ end
 
 Stream.__close = Stream.close
 
---- Transactions that committed, in WAL order: { xid, lsn, end_lsn, time, timeline, subtransactions,
--- prepared, gid, dropped_files, committed }. Raises when the WAL is damaged, after what lies before the damage.
--- @param options { from = lsn | time, to = lsn | time, xid = integer?, aborted = false }  `to` as an LSN is
---   exclusive; `xid` also finds the transaction a subtransaction belongs to; `aborted`: those, too
+-- A misspelt kind would find nothing, which reads like good news.
+local function check_kind(name, kind)
+  if kind ~= nil then
+    args.choice(name, "option kind", kind, host.wal_kinds())
+  end
+end
+
+--- Transactions that committed, in WAL order: { xid, lsn, end_lsn, first_lsn, time, timeline, committed, prepared, gid,
+-- subtransactions, tables = { ["public.orders"] = { inserted, updated, deleted } }, catalogs = { inserted ... },
+-- destroyed = { { kind, names } } }. Work of subtransactions is merged, what was rolled back is left out. Raises when the
+-- WAL is damaged, after what lies before the damage.
+-- @param options { table = string?, kind = string?, xid = integer?, from = lsn | time, to = lsn | time, aborted = false,
+--   base = string?, min_rows = 1000 }  `table`: with or without schema; `kind`: "insert", or one that `find` knows; `to` as
+--   an LSN is exclusive; `xid` also finds the transaction a subtransaction belongs to; `aborted`: those, too; `base`: the
+--   folder of a base backup to take names of older tables from
 -- @return an iterator for `for`; breaking off early is cheap
 -- @error wal  damage or a gap, with file and position
--- @usage for c in w:commits { from = "0/3000000" } do print(c.lsn, c.xid, c.time) end
+-- @usage for c in w:commits { table = "orders" } do print(c.lsn, c.xid, c.time) end
 function Wal:commits(options)
   local opts = args.options("wal:commits", options, {
+    table = "string?",
+    kind = "string?",
     from = "any?",
     to = "any?",
     xid = "integer?",
     aborted = { "boolean", false },
+    base = "string?",
+    min_rows = "integer?",
   })
+  check_kind("wal:commits", opts.kind)
   return stream("commits", request(self, "wal:commits", opts))
+end
+
+--- What destroyed data, oldest first, each with the recovery target just before it. An incident is { kind, names, xid, lsn,
+-- end_lsn, first_lsn, time, timeline, database, schemas, relations, rows, cascade, target, alternatives, backup, last_kept,
+-- first_lost, commits_kept, commits_lost, commits_during, notes, harmless }. `kind`: truncate, drop_table, drop_index,
+-- drop_matview, drop_sequence, drop_schema, drop_database, drop_other, delete, update; with `harmless` also rewrite, rebuild,
+-- move, ddl. `target` is what `pitr.restore { to = }` takes; `alternatives` has { xid, time, pause_lsn } where they are exact.
+-- @param options { kind = string?, table = string?, xid = integer?, from = lsn | time, to = lsn | time, min_rows = 1000,
+--   harmless = false, base = string? }  `min_rows`: from how many rows on a DELETE or UPDATE counts
+-- @return list
+-- @error wal  damage or a gap
+-- @usage local found = w:find { kind = "truncate", table = "products" }
+function Wal:find(options)
+  local opts = args.options("wal:find", options, {
+    kind = "string?",
+    table = "string?",
+    xid = "integer?",
+    from = "any?",
+    to = "any?",
+    min_rows = "integer?",
+    harmless = { "boolean", false },
+    base = "string?",
+  })
+  check_kind("wal:find", opts.kind)
+  return host.wal_find(request(self, "wal:find", opts))
 end
 
 --- Every record: { lsn, end_lsn, prev, timeline, xid, rmgr, info, bytes }, as `pg_waldump` lists them.

@@ -5,6 +5,7 @@
 
 mod archive;
 mod bench;
+mod faults;
 mod files;
 mod gc;
 mod life;

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+pub mod waldump;
+
 /// Where the PostgreSQL programs are: `RPITR_PG_BIN`, the usual version directories, `PATH`.
 fn bindir() -> PathBuf {
     if let Some(dir) = std::env::var_os("RPITR_PG_BIN") {
@@ -271,20 +273,11 @@ impl Cluster {
             .to_string()
     }
 
-    /// Statements one after the other on one connection; each string is sent as a whole.
-    pub fn psql_each(&self, statements: &[&str]) -> String {
-        let mut command = self.psql_command();
-        for statement in statements {
-            command.args(["-c", statement]);
-        }
-        run(&mut command).trim().to_string()
-    }
-
-    /// Several statements, each in its own transaction.
-    pub fn script(&self, sql: &str) {
+    /// Several statements, each in its own transaction; returns what they printed.
+    pub fn script(&self, sql: &str) -> String {
         let path = self.data.with_extension("sql");
         fs::write(&path, sql).unwrap();
-        run(self.psql_command().arg("-f").arg(&path));
+        run(self.psql_command().arg("-f").arg(&path))
     }
 
     /// A base backup of a cluster with one tablespace, which is put elsewhere.

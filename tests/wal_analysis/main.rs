@@ -4,8 +4,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod cases;
+mod majors;
 #[path = "../pg/mod.rs"]
 mod pg;
+mod restores;
 
 use std::path::{Path, PathBuf};
 
@@ -20,6 +22,20 @@ struct Ran {
     to: Lsn,
 }
 
+/// Where each case of a script began, from the positions it printed.
+fn windows(positions: &[Lsn]) -> Vec<Ran> {
+    assert_eq!(positions.len(), CASES.len() + 1);
+    CASES
+        .iter()
+        .zip(positions.windows(2))
+        .map(|(case, window)| Ran {
+            case,
+            from: window[0],
+            to: window[1],
+        })
+        .collect()
+}
+
 struct World {
     root: tempfile::TempDir,
     archive: PathBuf,
@@ -27,8 +43,23 @@ struct World {
     ran: Vec<Ran>,
 }
 
-fn lsn(text: &str) -> Lsn {
-    text.parse().unwrap()
+/// All cases, with the position printed in front of each and at the end.
+fn script() -> String {
+    const POSITION: &str = "select '@' || pg_current_wal_insert_lsn();\n";
+    let mut script = String::new();
+    for case in CASES {
+        script.push_str(POSITION);
+        for statement in case.sql {
+            script.push_str(statement);
+            script.push_str(";\n");
+        }
+    }
+    script + POSITION
+}
+
+fn positions(output: &str) -> Vec<Lsn> {
+    let marked = output.lines().filter_map(|line| line.strip_prefix('@'));
+    marked.map(|lsn| lsn.parse().unwrap()).collect()
 }
 
 /// Runs every case on a fresh server and archives its WAL.
@@ -46,20 +77,8 @@ fn world(level: &str, extra: &str) -> World {
     cluster.script(&SETUP.replace("SPACE", space.to_str().unwrap()));
     let base = root.path().join("base");
     cluster.base_backup_mapped(&base, &space, &root.path().join("space2"));
-    let mut ran = Vec::new();
-    for case in CASES {
-        let position = "select pg_current_wal_insert_lsn()";
-        let mut statements = vec![position];
-        statements.extend(case.sql);
-        statements.push(position);
-        let lines = cluster.psql_each(&statements);
-        let positions: Vec<&str> = lines.lines().filter(|l| l.contains('/')).collect();
-        ran.push(Ran {
-            case,
-            from: lsn(positions[0]),
-            to: lsn(positions[positions.len() - 1]),
-        });
-    }
+    let output = cluster.script(&script());
+    let ran = windows(&positions(&output));
     cluster.switch_and_archive(&archive);
     cluster.stop("fast");
     World {
@@ -82,9 +101,9 @@ fn analysed(archive: &Path, options: &AnalysisOptions<'_>) -> Vec<Incident> {
 }
 
 /// Every case is recognised as what it is; destruction has a target, maintenance has none.
-fn check(world: &World, found: &[Incident]) {
+fn check(ran: &[Ran], found: &[Incident]) {
     let mut problems = Vec::new();
-    for Ran { case, from, to } in &world.ran {
+    for Ran { case, from, to } in ran {
         let here: Vec<_> = found
             .iter()
             .filter(|i| i.xact.start >= *from && i.xact.start < *to)
@@ -124,7 +143,7 @@ fn all() -> AnalysisOptions<'static> {
 fn every_kind_is_told_apart() {
     let world = world("replica", "wal_compression=pglz");
     let found = analysed(&world.archive, &all());
-    check(&world, &found);
+    check(&world.ran, &found);
 
     // More threads, same answer.
     let options = AnalysisOptions {
@@ -140,7 +159,7 @@ fn every_kind_is_told_apart() {
         base: Some(&world.base),
         ..all()
     };
-    check(&world, &analysed(&world.archive, &options));
+    check(&world.ran, &analysed(&world.archive, &options));
 
     // Every lost thing has a target behind the backup that serves it and not behind its commit.
     for incident in found.iter().filter(|i| !i.kind.is_harmless()) {
@@ -150,23 +169,27 @@ fn every_kind_is_told_apart() {
         assert!(backup.stop <= incident.target.lsn && incident.target.lsn <= incident.xact.start);
     }
     assert!(found.iter().any(|i| i.backup.is_some()));
-    drop(world.root);
+    restores::targets(&world, &found);
 }
 
 #[test]
 fn truncates_are_found_where_logical_wal_tells_the_truth() {
     let world = world("logical", "wal_compression=lz4");
     let found = analysed(&world.archive, &all());
-    check(&world, &found);
-    let truth: Vec<_> = found
-        .iter()
-        .filter(|i| i.cascade.is_some())
-        .map(|i| i.kind)
-        .collect();
-    assert!(
-        truth.iter().all(|kind| *kind == IncidentKind::Truncate),
-        "{truth:?}"
-    );
-    let cascade = found.iter().filter(|i| i.cascade == Some(true)).count();
+    check(&world.ran, &found);
+    truth(&found);
+}
+
+/// The TRUNCATE records of `wal_level = logical` against what was concluded without them.
+fn truth(found: &[Incident]) {
+    let said: Vec<_> = found.iter().filter(|i| i.cascade.is_some()).collect();
+    assert!(said.len() >= 9, "{} records", said.len());
+    assert!(said.iter().all(|i| i.kind == IncidentKind::Truncate));
+    // TRUNCATE of an unlogged table leaves no record at any level.
+    let logged = |i: &&Incident| i.relations.iter().any(|lost| !lost.relation.unlogged);
+    let truncates = found.iter().filter(|i| i.kind == IncidentKind::Truncate);
+    let concluded = truncates.filter(logged);
+    assert_eq!(said.len(), concluded.count(), "a TRUNCATE nobody ran");
+    let cascade = said.iter().filter(|i| i.cascade == Some(true)).count();
     assert_eq!(cascade, 1, "one TRUNCATE said CASCADE");
 }

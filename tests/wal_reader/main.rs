@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod assemble;
+mod contents;
 mod mutations;
+mod overwrite;
 mod packed;
 #[path = "../pg/mod.rs"]
 mod pg;
@@ -12,10 +15,10 @@ use std::fs;
 use std::path::Path;
 
 use mutations::mutate;
-use pg::Cluster;
+use pg::{Cluster, waldump};
 use rpitr::wal::{
-    Event, FileName, Lsn, Options, Reader, Refusal, StopRequest, Target, Wal, Xact, commits_by_xid,
-    rmgr_name, scan, stop_point,
+    Event, FileName, Lsn, Options, Refusal, StopRequest, Target, Wal, Xact, commits_by_xid, scan,
+    stop_point,
 };
 
 const ARCHIVING: &str =
@@ -49,124 +52,21 @@ fn workload(cluster: &Cluster) {
     );
 }
 
-/// A record as `pg_waldump` prints it.
-#[derive(Debug, PartialEq, Eq)]
-struct Line {
-    rmgr: String,
-    len: u32,
-    xid: u32,
-    start: Lsn,
-    prev: Lsn,
-}
-
-fn waldump(archive: &Path, timeline: &str, start: Lsn, end: Lsn) -> (Vec<Line>, Vec<String>) {
-    let text = pg::run(pg::program("pg_waldump").arg("-p").arg(archive).args([
-        "-t",
-        timeline,
-        "-s",
-        &start.to_string(),
-        "-e",
-        &end.to_string(),
-    ]));
-    let mut lines = Vec::new();
-    let mut ends = Vec::new();
-    for line in text.lines().filter(|l| l.starts_with("rmgr:")) {
-        let field = |key: &str| line.split_once(key).unwrap().1.trim_start();
-        let word = |key: &str| field(key).split([',', ' ']).next().unwrap().to_string();
-        let total = field("(rec/tot):").split_once('/').unwrap().1.trim_start();
-        lines.push(Line {
-            rmgr: word("rmgr:"),
-            len: total.split(',').next().unwrap().parse().unwrap(),
-            xid: word("tx:").parse().unwrap(),
-            start: word("lsn:").parse().unwrap(),
-            prev: word("prev ").parse().unwrap(),
-        });
-        let description = field("desc:");
-        if line.starts_with("rmgr: Transaction")
-            && (description.contains("COMMIT") || description.contains("ABORT"))
-        {
-            ends.push(description.to_string());
-        }
-    }
-    (lines, ends)
-}
-
-/// How `pg_waldump` begins the description of the end of a transaction.
-fn describe(xact: &Xact) -> String {
-    use rpitr::wal::XactKind::*;
-    let time = chrono::DateTime::from_timestamp_micros(xact.unix_us).unwrap();
-    let time = time.format("%Y-%m-%d %H:%M:%S%.6f UTC");
-    match xact.kind {
-        Commit => format!("COMMIT {time}"),
-        Abort => format!("ABORT {time}"),
-        CommitPrepared => format!("COMMIT_PREPARED {}: {time}", xact.xid),
-        AbortPrepared => format!("ABORT_PREPARED {}: {time}", xact.xid),
-    }
-}
-
 /// Same records, same transactions as `pg_waldump`; returns how many records were compared.
 fn compare(archive: &Path) -> usize {
-    let wal = Wal::open(archive, &Options::default()).unwrap();
-    let first = wal.first().unwrap();
-    let mut mine = Vec::new();
-    let mut reader = Reader::new(&wal, first);
-    let mut decoded = rpitr::wal::Decoded::default();
-    let end = loop {
-        match reader.read() {
-            Ok(record) => {
-                record.decode(&mut decoded).unwrap();
-                assert_eq!(decoded.main_data(&record), record.main_data().unwrap());
-                mine.push(Line {
-                    rmgr: rmgr_name(record.header.rmgr),
-                    len: record.header.total_len,
-                    xid: record.header.xid,
-                    start: record.start,
-                    prev: record.header.prev,
-                });
-            }
-            Err(end) => break *end,
-        }
-    };
-    assert!(!end.is_damage(), "{end}: {:?}", end.verdict);
-    assert_eq!(reader.read().unwrap_err().lsn, end.lsn, "the end is stable");
-    let (theirs, ends) = waldump(archive, "1", mine[0].start, end.lsn);
-    assert_eq!(mine.len(), theirs.len());
-    for (mine, theirs) in mine.iter().zip(&theirs) {
-        assert_eq!(mine, theirs);
-    }
-    let mut found = Vec::new();
-    let summary = scan(&wal, first, |event| {
-        if let Event::Xact(detail) = event {
-            found.push(detail.clone());
-        }
-    })
-    .unwrap();
-    assert_eq!(summary.records as usize, mine.len());
-    assert_eq!(found.len(), ends.len());
-    for (detail, theirs) in found.iter().zip(&ends) {
-        let mine = describe(&detail.xact);
-        assert!(theirs.starts_with(&mine), "{mine} against {theirs}");
-        if !detail.subxacts.is_empty() {
-            let list: Vec<_> = detail.subxacts.iter().map(u32::to_string).collect();
-            assert!(
-                theirs.contains(&format!("subxacts: {}", list.join(" "))),
-                "{theirs}"
-            );
-        }
-        let rels = theirs.split("; ").find_map(|p| p.strip_prefix("rels: "));
-        assert_eq!(
-            rels.map_or(0, |r| r.split(' ').count()),
-            detail.dropped_relations as usize,
-            "{theirs}"
-        );
-    }
-    assert!(
-        summary
-            .restore_points
-            .iter()
-            .any(|p| p.name == "before truncate")
-    );
-    mine.len()
+    let (records, summary) = waldump::compare(archive, |start, end| {
+        pg::run(pg::program("pg_waldump").arg("-p").arg(archive).args([
+            "-t",
+            "1",
+            "-s",
+            &start.to_string(),
+            "-e",
+            &end.to_string(),
+        ]))
+    });
+    let mut points = summary.restore_points.iter();
+    assert!(points.any(|p| p.name == "before truncate"));
+    records.len()
 }
 
 /// Starts an archiving cluster, works on it, shuts it down, and completes the archive with the

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use rpitr::wal::{End, Lsn, Options, Reader, Wal};
+use rpitr::wal::{AnalysisOptions, End, Lsn, Options, Reader, Wal, incidents};
 
 const FILES: usize = 4;
 const PAGE: usize = 8192;
@@ -49,6 +49,11 @@ enum Mutation {
     Remove {
         file: usize,
     },
+    /// More bytes than a segment has.
+    Grow {
+        file: usize,
+        by: usize,
+    },
     Rename {
         file: usize,
     },
@@ -71,6 +76,7 @@ fn mutation() -> impl Strategy<Value = Mutation> {
             .prop_map(|(file, at, bytes)| Mutation::Garbage { file, at, bytes }),
         1 => file.clone().prop_map(|file| Mutation::Foreign { file }),
         1 => (file.clone(), file.clone()).prop_map(|(a, b)| Mutation::Swap { a, b }),
+        1 => (file.clone(), 1..PAGE * 2).prop_map(|(file, by)| Mutation::Grow { file, by }),
         1 => (0..FILES - 1).prop_map(|file| Mutation::Remove { file }),
         1 => (0..FILES - 1).prop_map(|file| Mutation::Rename { file }),
     ]
@@ -89,6 +95,7 @@ impl Mutation {
             Mutation::Swap { a, b } => (a.min(b), 0),
             Mutation::ZeroFile { file }
             | Mutation::Foreign { file }
+            | Mutation::Grow { file, .. }
             | Mutation::Remove { file }
             | Mutation::Rename { file } => (file, 0),
         };
@@ -117,6 +124,7 @@ impl Mutation {
                         .for_each(|x| *x = 0)
                 });
             }
+            Mutation::Grow { file, by } => rewrite(*file, &|b| b.resize(b.len() + by, 0)),
             Mutation::ZeroFile { file } => rewrite(*file, &|b| b.fill(0)),
             Mutation::Recycle { file, page } => {
                 let old = fs::read(&sources[(*file + 1) % FILES]).unwrap();
@@ -158,6 +166,18 @@ fn read(dir: &Path, from: Lsn) -> (Vec<(Lsn, u32)>, End) {
     }
 }
 
+/// Segments read side by side, put together again.
+fn analysed(dir: &Path, from: Lsn, threads: usize) -> (u64, End) {
+    let wal = Wal::open(dir, &Options::default()).unwrap();
+    let options = AnalysisOptions {
+        from: Some(from),
+        threads,
+        ..AnalysisOptions::default()
+    };
+    let (_, analysis) = incidents(&wal, &options).unwrap();
+    (analysis.summary.records, analysis.summary.end)
+}
+
 pub fn mutate(archive: &Path) {
     let wal = Wal::open(archive, &Options::default()).unwrap();
     let sources: Vec<PathBuf> = wal
@@ -179,7 +199,7 @@ pub fn mutate(archive: &Path) {
     // A record that goes on in a segment nobody has may be damaged without proof.
     let last_page = truth.last().unwrap().0.0 / PAGE as u64 * PAGE as u64;
     let config = Config {
-        cases: 300,
+        cases: 250,
         failure_persistence: None,
         ..Config::default()
     };
@@ -200,6 +220,9 @@ pub fn mutate(archive: &Path) {
                 records.len(),
                 truth.len()
             );
+            let (count, same) = analysed(dir.path(), from, 2);
+            prop_assert_eq!(count, records.len() as u64);
+            prop_assert_eq!(&same, &end);
             if end.is_damage() {
                 prop_assert!(!end.file_name().is_empty(), "{end} names no file");
             }

@@ -16,12 +16,15 @@ use crate::wal::{
     scan, stop_point,
 };
 
+mod incident;
+mod request;
 mod stream;
 mod survey;
 
 pub fn register(host: &HostTable) -> mlua::Result<()> {
     wal(host)?;
     archives(host)?;
+    incident::register(host)?;
     stream::register(host)?;
     survey::register(host)
 }

@@ -2,19 +2,21 @@
 //! size needs no more memory than a few of them. A stream nobody reads from any more ends its thread.
 
 use std::cell::RefCell;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::thread;
 
 use mlua::{Lua, Table, UserData, UserDataRef};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
+use super::incident::rows_table;
+use super::request::Request;
 use super::{view, xact_table};
 use crate::bindings::internal;
-use crate::bindings::value::{LuaLsn, LuaTime};
+use crate::bindings::value::LuaLsn;
 use crate::engine::{HostTable, guard};
 use crate::failure::{Failure, Kind};
-use crate::wal::{Event, Lsn, Options, Reader, Wal, XactDetail, XactKind, rmgr_name, walk};
+use crate::wal::{Commit, Lsn, Options, Reader, Wal, XactKind, commits, rmgr_name};
 
 const BATCH: usize = 256;
 const BATCHES: usize = 4;
@@ -22,7 +24,7 @@ const BATCHES: usize = 4;
 /// One thing a stream yields.
 #[derive(Debug)]
 enum Item {
-    Commit(Box<XactDetail>),
+    Commit(Box<Commit>),
     Record(RecordLine),
 }
 
@@ -72,62 +74,6 @@ impl Feed {
     }
 }
 
-/// What a script asked for.
-#[derive(Debug)]
-struct Request {
-    folder: PathBuf,
-    timeline: Option<u32>,
-    from: Option<Lsn>,
-    to: Option<Lsn>,
-    from_time: Option<i64>,
-    to_time: Option<i64>,
-    xid: Option<u32>,
-    aborted: bool,
-    rmgr: Option<String>,
-}
-
-impl Request {
-    fn read(table: &Table) -> mlua::Result<Request> {
-        let lsn = |key: &str| -> mlua::Result<Option<Lsn>> {
-            let value: Option<UserDataRef<LuaLsn>> = table.get(key)?;
-            Ok(value.map(|lsn| lsn.0))
-        };
-        let time = |key: &str| -> mlua::Result<Option<i64>> {
-            let value: Option<UserDataRef<LuaTime>> = table.get(key)?;
-            Ok(value.map(|time| time.0))
-        };
-        let folder: String = table.get("folder")?;
-        Ok(Request {
-            folder: folder.into(),
-            timeline: table.get("timeline")?,
-            from: lsn("from")?,
-            to: lsn("to")?,
-            from_time: time("from_time")?,
-            to_time: time("to_time")?,
-            xid: table.get("xid")?,
-            aborted: table.get::<Option<bool>>("aborted")?.unwrap_or_default(),
-            rmgr: table.get("rmgr")?,
-        })
-    }
-
-    fn open(&self) -> Result<(Wal, Lsn), Failure> {
-        let wal = open(&self.folder, self.timeline)?;
-        let first = wal.first().unwrap_or_default();
-        let start = self.from.map_or(first, |from| from.max(first));
-        Ok((wal, start))
-    }
-
-    fn wants(&self, detail: &XactDetail) -> bool {
-        let time = detail.xact.unix_us;
-        (self.aborted || detail.xact.kind.is_commit())
-            && self.from_time.is_none_or(|from| from <= time)
-            && self.to_time.is_none_or(|to| time <= to)
-            && self
-                .xid
-                .is_none_or(|xid| detail.xact.xid == xid || detail.subxacts.contains(&xid))
-    }
-}
-
 /// A directory as these functions look at it: along one timeline, unfinished segments included.
 pub(super) fn open(folder: &Path, timeline: Option<u32>) -> Result<Wal, Failure> {
     let options = Options {
@@ -139,31 +85,41 @@ pub(super) fn open(folder: &Path, timeline: Option<u32>) -> Result<Wal, Failure>
 }
 
 fn read_commits(request: &Request, feed: &mut Feed) -> Result<(), Failure> {
-    let (wal, start) = request.open()?;
-    let end = walk(&wal, start, request.to, |event| match event {
-        Event::Xact(detail) if request.wants(detail) => {
-            feed.push(Item::Commit(Box::new(detail.clone())))
-        }
-        _ => !feed.sender.is_closed(),
-    })?;
-    match end {
-        Some(end) if end.is_damage() => Err(end.into()),
-        _ => Ok(()),
+    let wal = open(&request.folder, request.timeline)?;
+    let feed = RefCell::new(feed);
+    let analysis = commits(
+        &wal,
+        &request.wanted,
+        &request.options(),
+        |_| !feed.borrow().sender.is_closed(),
+        |commit| {
+            feed.borrow_mut()
+                .push(Item::Commit(Box::new(commit.clone())))
+        },
+    )?;
+    let end = analysis.summary.end;
+    if !analysis.stopped && end.is_damage() {
+        Err(end.into())
+    } else {
+        Ok(())
     }
 }
 
 fn read_records(request: &Request, feed: &mut Feed) -> Result<(), Failure> {
-    let (wal, start) = request.open()?;
+    let wal = open(&request.folder, request.timeline)?;
+    let wanted = &request.wanted;
+    let first = wal.first().unwrap_or_default();
+    let start = wanted.from.map_or(first, |from| from.max(first));
     let mut reader = Reader::new(&wal, start);
     loop {
         let record = match reader.read() {
-            Ok(record) if request.to.is_some_and(|to| record.start >= to) => return Ok(()),
+            Ok(record) if wanted.to.is_some_and(|to| record.start >= to) => return Ok(()),
             Ok(record) => record,
             Err(end) if end.is_damage() => return Err((*end).into()),
             Err(_) => return Ok(()),
         };
         let header = record.header;
-        let wanted = request.xid.is_none_or(|xid| header.xid == xid)
+        let show = wanted.xid.is_none_or(|xid| header.xid == xid)
             && request
                 .rmgr
                 .as_ref()
@@ -178,7 +134,7 @@ fn read_records(request: &Request, feed: &mut Feed) -> Result<(), Failure> {
             info: header.info,
             bytes: header.total_len,
         };
-        if wanted && !feed.push(Item::Record(line)) || feed.sender.is_closed() {
+        if show && !feed.push(Item::Record(line)) || feed.sender.is_closed() {
             return Ok(());
         }
     }
@@ -245,17 +201,33 @@ fn fill(lua: &Lua, batch: &[Item]) -> mlua::Result<Table> {
     Ok(list)
 }
 
-fn commit_table(lua: &Lua, detail: &XactDetail) -> mlua::Result<Table> {
-    let table = xact_table(lua, &detail.xact)?;
-    table.raw_set("committed", detail.xact.kind.is_commit())?;
+fn commit_table(lua: &Lua, commit: &Commit) -> mlua::Result<Table> {
+    let transaction = &commit.transaction;
+    let xact = &transaction.xact;
+    let table = xact_table(lua, xact)?;
+    table.raw_set("first_lsn", LuaLsn(transaction.first_lsn))?;
+    table.raw_set("committed", xact.kind.is_commit())?;
     let prepared = matches!(
-        detail.xact.kind,
+        xact.kind,
         XactKind::CommitPrepared | XactKind::AbortPrepared
     );
     table.raw_set("prepared", prepared)?;
-    table.raw_set("gid", detail.gid.as_deref())?;
-    table.raw_set("subtransactions", detail.subxacts.clone())?;
-    table.raw_set("dropped_files", detail.dropped_relations)?;
+    table.raw_set("gid", transaction.gid.as_deref())?;
+    table.raw_set("subtransactions", transaction.subxacts.clone())?;
+    let tables = lua.create_table()?;
+    for (relation, rows) in &commit.tables {
+        tables.raw_set(relation.to_string(), rows_table(lua, rows)?)?;
+    }
+    table.raw_set("tables", tables)?;
+    table.raw_set("catalogs", rows_table(lua, &commit.catalogs)?)?;
+    let destroyed = lua.create_table()?;
+    for (kind, names) in &commit.destroyed {
+        let entry = lua.create_table()?;
+        entry.raw_set("kind", kind.word())?;
+        entry.raw_set("names", names.clone())?;
+        destroyed.raw_push(entry)?;
+    }
+    table.raw_set("destroyed", destroyed)?;
     Ok(table)
 }
 

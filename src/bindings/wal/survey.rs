@@ -76,7 +76,8 @@ pub(super) fn register(host: &HostTable) -> mlua::Result<()> {
     // Runs of segments that must exist and do not.
     host.waiting("wal_gaps", |lua, folder: String| async move {
         view(&folder).await?;
-        let listing = off_thread(move || Ok(Listing::read(Path::new(&folder))?)).await?;
+        let listing =
+            off_thread(move || Ok(Listing::read(Path::new(&folder))?.with_packed())).await?;
         gaps_table(&lua, &listing).map_err(internal)
     })?;
     // What is wrong with the WAL between two positions.

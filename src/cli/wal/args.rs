@@ -1,10 +1,13 @@
 //! The grammar of `rpitr wal`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 
-use super::filter::Bound;
+use super::filter::{Bound, Range};
 use super::snapshot::Snapshot;
 use super::watch::Watch;
+use crate::wal::{AnalysisOptions, Wanted, kinds};
 
 #[derive(Debug, Subcommand)]
 pub enum WalCommand {
@@ -16,6 +19,8 @@ pub enum WalCommand {
     Verify(Place),
     /// List the transactions that committed, in WAL order
     Commits(Commits),
+    /// Find what destroyed data, with the recovery target just before each
+    Find(Find),
     /// Show what happened in order: timelines, backups, restore points, checkpoints
     Timeline(Place),
     /// Keep a catalogue of captured WAL: what is there, gaps, damage, lag
@@ -33,6 +38,7 @@ impl WalCommand {
             | WalCommand::Verify(place)
             | WalCommand::Timeline(place) => place,
             WalCommand::Commits(commits) => &commits.place,
+            WalCommand::Find(find) => &find.commits.place,
             WalCommand::Watch(watch) => return (&watch.place, watch.json),
             WalCommand::Snapshot(snapshot) => return (&snapshot.place, snapshot.json),
         };
@@ -65,6 +71,12 @@ pub struct Place {
 pub struct Commits {
     #[command(flatten)]
     pub place: Place,
+    /// Only what changed this table (or dropped this index, schema, database)
+    #[arg(long, value_name = "NAME")]
+    pub table: Option<String>,
+    /// Only this kind: truncate, drop_table, drop_index, drop_schema, drop_database, delete, update ...
+    #[arg(long, value_name = "KIND", value_parser = clap::builder::PossibleValuesParser::new(kinds()), hide_possible_values = true)]
+    pub kind: Option<String>,
     /// Only this transaction, or the one this subtransaction belongs to
     #[arg(long, value_name = "XID")]
     pub xid: Option<u32>,
@@ -74,4 +86,46 @@ pub struct Commits {
     /// At most this many
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
+    /// A base backup (plain format) to take the names of older tables from
+    #[arg(long, value_name = "DIR")]
+    pub base: Option<PathBuf>,
+    /// From how many rows on a DELETE or UPDATE counts as destruction
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub min_rows: u64,
+}
+
+impl Commits {
+    pub(super) fn wanted(&self) -> Wanted {
+        let range = Range::of(&self.place);
+        Wanted {
+            table: self.table.clone(),
+            kind: self.kind.clone(),
+            xid: self.xid,
+            from: range.from,
+            to: range.to,
+            from_time: range.from_time,
+            to_time: range.to_time,
+            aborted: self.aborted,
+        }
+    }
+
+    pub(super) fn options(&self) -> AnalysisOptions<'_> {
+        let threads = std::thread::available_parallelism().map_or(1, |count| count.get().min(4));
+        AnalysisOptions {
+            base: self.base.as_deref(),
+            mass_rows: self.min_rows,
+            threads,
+            ..AnalysisOptions::default()
+        }
+    }
+}
+
+/// `rpitr wal find`.
+#[derive(Debug, Args)]
+pub struct Find {
+    #[command(flatten)]
+    pub commits: Commits,
+    /// Also what lost nothing: rewrites, rebuilds, moves, other DDL
+    #[arg(long)]
+    pub harmless: bool,
 }

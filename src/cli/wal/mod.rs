@@ -6,6 +6,7 @@
 mod args;
 mod commits;
 mod filter;
+mod find;
 mod ls;
 mod output;
 mod snapshot;
@@ -50,6 +51,7 @@ fn dispatch(command: &WalCommand, source: &Source, output: &mut Output) -> Resul
         WalCommand::Stats(args) => stats::run(args, source, output),
         WalCommand::Verify(args) => verify::run(args, source, output),
         WalCommand::Commits(args) => commits::run(args, source, output),
+        WalCommand::Find(args) => find::run(args, source, output),
         WalCommand::Timeline(args) => timeline::run(args, source, output),
         WalCommand::Snapshot(args) => snapshot::run(args, source, output),
         // It opens its place itself, and goes on.

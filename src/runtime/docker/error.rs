@@ -27,6 +27,12 @@ pub enum Error {
     },
     #[error("port {port} is taken on the engine's machine")]
     PortTaken { port: u16, reason: String },
+    #[error("a port that was asked for is taken on the engine's machine")]
+    PublishedPortTaken { reason: String },
+    #[error("image {image} cannot be pulled")]
+    Pull { image: String, reason: String },
+    #[error("image {tag} cannot be built")]
+    Build { tag: String, reason: String },
     #[error("container {container} is gone: somebody removed it")]
     Gone { container: String },
     #[error("cannot {doing} {what}: {source}")]
@@ -103,6 +109,16 @@ impl From<Error> for Failure {
                 retryable: true,
                 ..new(Kind::Environment, "port_taken").detail(reason)
             },
+            Error::PublishedPortTaken { reason } => {
+                new(Kind::Environment, "port_taken").detail(reason)
+            }
+            Error::Pull { reason, .. } => new(Kind::Environment, "pull_failed")
+                .detail(reason)
+                .hint(
+                    "is the registry reachable from the engine's machine, the name right, and a login needed? \
+                     An image that is on the engine already needs no pull",
+                ),
+            Error::Build { reason, .. } => new(Kind::Script, "build_failed").detail(reason),
             Error::Gone { .. } => new(Kind::State, "container_gone"),
             Error::CutShort { .. } => new(Kind::State, "cut_short")
                 .hint("the container was stopped, killed or removed; docker ps -a shows it"),

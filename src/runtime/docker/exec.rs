@@ -57,10 +57,10 @@ impl Output {
 }
 
 /// Marks a program in its environment, so that it can be found and killed.
-const MARK: &str = "RPITR_EXEC";
+pub(super) const MARK: &str = "RPITR_EXEC";
 
 /// Signals everything that carries a mark.
-const SIGNAL_MARKED: &str = r#"for p in /proc/[0-9]*; do
+pub(super) const SIGNAL_MARKED: &str = r#"for p in /proc/[0-9]*; do
   if tr '\0' '\n' <"$p/environ" 2>/dev/null | grep -qxF "$1"; then kill -s "$2" "${p#/proc/}"; fi
 done"#;
 

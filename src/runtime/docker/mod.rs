@@ -19,6 +19,7 @@ mod network;
 mod node;
 mod place;
 mod remove;
+mod script;
 mod server;
 mod session;
 mod start;
@@ -31,4 +32,9 @@ pub(super) use exec::Signaller;
 pub use lab::DockerLab;
 pub use network::{Inspection, Limits};
 pub use node::DockerNode;
+pub use script::{
+    Action, Build, NewContainer, Parts, Program, Published, RunningProgram, ScriptContainers,
+    answers,
+};
+pub use tar::{first_file, tar_of_one};
 pub use view::{local_store, local_view};

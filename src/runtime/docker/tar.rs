@@ -1,7 +1,26 @@
-//! Just enough of tar to take one file out of what the engine's archive API sends.
+//! Just enough of tar to take one file out of what the engine's archive API sends, and to send one.
+
+/// The archive of one file. Names have at most 100 bytes.
+pub fn tar_of_one(name: &str, contents: &[u8]) -> Vec<u8> {
+    let mut header = [0u8; 512];
+    let mut put = |at: usize, text: &[u8]| header[at..at + text.len()].copy_from_slice(text);
+    put(0, &name.as_bytes()[..name.len().min(100)]);
+    put(100, b"0000644\0");
+    put(124, format!("{:011o}", contents.len()).as_bytes());
+    put(156, b"0");
+    put(257, b"ustar\x0000");
+    // The checksum is that of the header with blanks in its place.
+    put(148, b"        ");
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    let mut archive = header.to_vec();
+    archive.extend_from_slice(contents);
+    archive.resize(archive.len().next_multiple_of(512) + 1024, 0);
+    archive
+}
 
 /// The contents of the first regular file of an archive.
-pub(super) fn first_file(archive: &[u8]) -> Option<&[u8]> {
+pub fn first_file(archive: &[u8]) -> Option<&[u8]> {
     let mut at = 0;
     loop {
         let header = archive.get(at..at + 512)?;
@@ -39,6 +58,15 @@ mod tests {
         bytes.extend(contents);
         bytes.resize(bytes.len().div_ceil(512) * 512, 0);
         bytes
+    }
+
+    #[test]
+    fn what_is_sent_can_be_read() {
+        for contents in [&b""[..], b"hello", &[7; 1000]] {
+            let archive = tar_of_one("a file", contents);
+            assert_eq!(archive.len() % 512, 0);
+            assert_eq!(first_file(&archive), Some(contents));
+        }
     }
 
     #[test]

@@ -161,6 +161,8 @@ impl Judge<'_> {
                 // What belongs to a table goes with it.
                 Some(Index | PartitionedIndex | Sequence) if tables || with_schema => continue,
                 Some(Index | PartitionedIndex) if is_leftover(&relation) => IncidentKind::Rebuild,
+                // A rewrite drops the toast table it made on the way.
+                Some(Index) if relation.schema.as_deref() == Some("pg_toast") => continue,
                 Some(Index | PartitionedIndex) => IncidentKind::DropIndex,
                 None if self.is_auxiliary(oid, gone) => continue,
                 _ if with_schema => IncidentKind::DropSchema,

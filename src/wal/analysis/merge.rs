@@ -99,10 +99,14 @@ impl<'v> Merger<'v> {
         }
         let mut items = digester.items.into_iter();
         while let Some((position, item)) = items.next() {
+            let may_move_catalogs = matches!(item, Item::Record(_));
             let flow = self.item(item, base).map_err(|error| (position, error))?;
             if flow.is_break() {
                 self.stopped = true;
                 return Ok(flow);
+            }
+            if !may_move_catalogs {
+                continue;
             }
             let now = self.files.get();
             if now != files {

@@ -20,13 +20,24 @@ pub(super) struct Range {
 pub(super) fn ranges(wal: &Wal, from: Lsn, to: Option<Lsn>) -> VecDeque<Range> {
     let size = wal.segment_size();
     let until = to.unwrap_or(Lsn(u64::MAX));
-    wal.files()
+    let mut ranges: VecDeque<Range> = wal
+        .files()
         .map(|(number, _)| Range {
             from: size.start(number).max(from),
             until: size.start(number.saturating_add(1)).min(until),
         })
         .filter(|range| range.from < range.until)
-        .collect()
+        .collect();
+    // The reader says what is wrong with a beginning that does not exist.
+    if let Some(first) = ranges.front().copied()
+        && first.from > from
+    {
+        ranges.push_front(Range {
+            from,
+            until: first.from,
+        });
+    }
+    ranges
 }
 
 /// What was read.

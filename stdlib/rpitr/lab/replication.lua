@@ -125,7 +125,16 @@ return function(Node)
   --- Copies the WAL that lies on the disk of `primary`, which is dead, and that this standby may lack: its last
   -- segments are in no archive yet. Restarts it.
   -- @return list of segment names
+  -- @error state  the primary runs
   function Node:take_wal_of(primary)
+    local status = primary:status()
+    if status ~= "crashed" and status ~= "stopped" then
+      internal.raise({
+        kind = "state",
+        message = ("%s is %s; its WAL is only copied from its disk when it is dead"):format(primary.name, status),
+        hint = "while it runs, a standby streams from it",
+      }, 2)
+    end
     local at = self:admin():row(REPLAYED)
     local per_file = 2 ^ 32 // at.size
     local first = ("%08X%08X%08X"):format(self:timeline(), at.segment // per_file, at.segment % per_file)

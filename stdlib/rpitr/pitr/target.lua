@@ -53,12 +53,15 @@ end
 read.latest = read.immediate
 
 --- Reads a target: a table with one of time, xid, lsn, name, immediate, latest; or a text such as
--- "latest", "lsn:0/3000148", "xid:1234", "name:before-deploy", or a time with its UTC offset.
+-- "latest", "lsn:0/3000148", "before:0/3000148" (the same position, exclusive), "xid:1234", "name:before-deploy", or a time
+-- with its UTC offset.
 function target.parse(wanted)
   if type(wanted) == "string" then
     local kind, value = wanted:match "^(%a+):(.+)$"
     if wanted == "latest" or wanted == "immediate" then
       wanted = { [wanted] = true }
+    elseif kind == "before" then
+      wanted = { lsn = value, inclusive = false }
     elseif kind and read[kind] then
       wanted = { [kind] = value }
     elseif wanted:match "^%x+/%x+$" then
