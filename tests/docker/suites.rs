@@ -65,6 +65,7 @@ fn drills(major: u32) {
         (&["pitr", "-q", "--to", "time"][..], 0),
         (&["pitr", "-q", "--plant", "late"][..], 10),
         (&["full_recovery", "-q", "--plant", "delete-row"][..], 10),
+        (&["restore", "-q", "--to", "time"][..], 0),
     ] {
         let run = bench
             .rpitr(script)
