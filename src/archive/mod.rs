@@ -8,8 +8,8 @@ mod inspect;
 mod listing;
 mod log;
 mod push;
-mod story;
 mod sabotage;
+mod story;
 mod verify;
 
 pub use error::Error;
@@ -20,6 +20,6 @@ pub use inspect::{Inventory, TimelineInventory, gaps, inspect};
 pub use listing::{Listing, Required};
 pub use log::append;
 pub use push::{Pushed, push};
-pub use story::{Happening, Story, story};
 pub use sabotage::{Sabotage, sabotage};
+pub use story::{Happening, Story, story};
 pub use verify::{Finding, FindingKind, verify};

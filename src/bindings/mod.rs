@@ -10,6 +10,7 @@ mod process;
 mod random;
 mod recovery;
 mod repl;
+mod report;
 mod sql;
 mod sql_stream;
 mod sql_value;
@@ -34,6 +35,7 @@ pub fn register(host: &HostTable) -> mlua::Result<()> {
     process::register(host)?;
     random::register(host)?;
     repl::register(host)?;
+    report::register(host)?;
     sql::register(host)?;
     sql_stream::register(host)?;
     value::register(host)?;

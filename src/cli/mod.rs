@@ -5,9 +5,10 @@ mod args;
 mod chaos;
 mod inspect;
 mod lab;
+mod report;
 mod run;
 mod test;
-mod wal;
 mod verify;
+mod wal;
 
 pub use run::run;

@@ -76,7 +76,10 @@ fn every_planted_defect_is_found() {
         let verdict = work.judge();
         let text = verdict.text();
         if verdict.verdict != Word::Fail || !text.contains(defect.shows) {
-            missed.push(format!("{}: wanted {:?} in\n{text}", defect.name, defect.shows));
+            missed.push(format!(
+                "{}: wanted {:?} in\n{text}",
+                defect.name, defect.shows
+            ));
         }
     }
     assert!(defects::ALL.len() >= 20);
@@ -99,7 +102,11 @@ fn a_run_in_which_too_little_happened_is_unknown() {
         work.facts(case);
         let done = bench.run(&["verify", &work.folder.path().display().to_string()]);
         assert_eq!(done.code, Some(10), "{}", done.stdout);
-        assert!(done.stdout.contains("verdict     UNKNOWN"), "{}", done.stdout);
+        assert!(
+            done.stdout.contains("verdict     UNKNOWN"),
+            "{}",
+            done.stdout
+        );
     }
 }
 
@@ -107,6 +114,10 @@ fn a_run_in_which_too_little_happened_is_unknown() {
 fn what_is_no_bundle_is_refused_with_a_reason() {
     let bench = Bench::new();
     let done = bench.run(&["verify", "/nowhere"]);
-    assert!(done.stderr.contains("cannot read /nowhere/bundle.json"), "{}", done.stderr);
+    assert!(
+        done.stderr.contains("cannot read /nowhere/bundle.json"),
+        "{}",
+        done.stderr
+    );
     assert_eq!(done.code, Some(11));
 }

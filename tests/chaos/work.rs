@@ -43,7 +43,9 @@ impl Work {
         for entry in fs::read_dir(run.join("archive")).unwrap() {
             let path = entry.unwrap().path();
             let to = here.join("archive").join(path.file_name().unwrap());
-            fs::hard_link(&path, &to).or_else(|_| fs::copy(&path, &to).map(|_| ())).unwrap();
+            fs::hard_link(&path, &to)
+                .or_else(|_| fs::copy(&path, &to).map(|_| ()))
+                .unwrap();
         }
         let bundle = Bundle::open(here).unwrap();
         let order = read_order(&bundle);
@@ -238,7 +240,11 @@ impl Work {
         let number = self.order.endings[self.middle()].xact.start.0 / size - back;
         let each = (1 << 32) / size;
         let timeline = self.bundle.facts.timeline;
-        format!("archive/{timeline:08X}{:08X}{:08X}", number / each, number % each)
+        format!(
+            "archive/{timeline:08X}{:08X}{:08X}",
+            number / each,
+            number % each
+        )
     }
 
     pub fn facts(&self, change: impl FnOnce(&mut Value)) {
