@@ -12,6 +12,7 @@ mod process;
 mod random;
 mod recovery;
 mod repl;
+mod report;
 mod sql;
 mod sql_stream;
 mod sql_value;
@@ -39,6 +40,7 @@ pub fn register(host: &HostTable) -> mlua::Result<()> {
     process::register(host)?;
     random::register(host)?;
     repl::register(host)?;
+    report::register(host)?;
     sql::register(host)?;
     sql_stream::register(host)?;
     standing::register(host)?;

@@ -51,7 +51,7 @@ pub struct Global {
     /// Deadline of the whole run, such as 90s or 10m
     #[arg(global = true, long, value_name = "DURATION", value_parser = duration)]
     pub timeout: Option<Duration>,
-    /// Write report.json into this folder
+    /// Write the reports of a drill into this folder: HTML, JSON, JUnit, Prometheus, a checklist
     #[arg(global = true, long, value_name = "DIR")]
     pub report: Option<PathBuf>,
     /// Show every frame of an error
@@ -120,6 +120,9 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Reports of runs: compare two, see how a drill develops
+    #[command(subcommand)]
+    Report(ReportCommand),
     /// Run the Lua tests (*_test.lua) in these files and folders
     Test {
         #[arg(default_value = "tests/lua")]
@@ -130,6 +133,32 @@ pub enum Command {
     },
     #[command(external_subcommand)]
     File(Vec<String>),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ReportCommand {
+    /// What differs between two runs; exit code 10 when something got worse
+    Diff {
+        /// A folder given with --report, or its report.json
+        before: PathBuf,
+        after: PathBuf,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// The recovery times of a drill's runs on this machine
+    Trend {
+        /// Default: every drill
+        drill: Option<String>,
+        /// How many runs
+        #[arg(long, default_value_t = 20)]
+        last: usize,
+        /// As JSON, one run a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make the other files again from report.json
+    Render { folder: PathBuf },
 }
 
 #[derive(Debug, Subcommand)]

@@ -6,6 +6,7 @@ mod chaos;
 mod environment;
 mod inspect;
 mod lab;
+mod report;
 mod run;
 mod test;
 mod verify;

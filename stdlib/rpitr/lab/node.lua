@@ -17,6 +17,7 @@ node.class = Node
 --- Wraps a host node. Labs call this.
 function node.attach(handle, lab, role)
   local info = host.node_info(handle)
+  internal.environment.postgresql = info.version
   return setmetatable({
     handle = handle,
     lab = lab,
