@@ -193,17 +193,23 @@ function Attached:kill()
   host.standing_end(self.environment.handle, self.container, "SIGKILL", 30)
 end
 
--- Every process but the first is stopped before the container is frozen: whoever kills it later kills
+-- Signals the server's processes and no others: not the shell that does it, not a health check.
+local SIGNAL_SERVER = [[
+for p in /proc/[0-9]*; do
+  case $(readlink "$p/exe" 2>/dev/null) in */postgres) kill -s "$1" "${p#/proc/}" 2>/dev/null ;; esac
+done; :]]
+
+-- Every process of the server is stopped before the container is frozen: whoever kills it later kills
 -- processes that do not run again.
 function Attached:pause()
   self.environment:consent("freeze " .. self.name)
-  self:exec { "/bin/sh", "-c", "kill -STOP -1" }
+  self:exec { "/bin/sh", "-c", SIGNAL_SERVER, "rpitr", "STOP" }
   host.standing_freeze(self.environment.handle, self.container, true)
 end
 
 function Attached:resume()
   host.standing_freeze(self.environment.handle, self.container, false)
-  self:exec { "/bin/sh", "-c", "kill -CONT -1" }
+  self:exec { "/bin/sh", "-c", SIGNAL_SERVER, "rpitr", "CONT" }
 end
 
 function Attached:promote(options)
