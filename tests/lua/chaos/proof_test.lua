@@ -133,9 +133,9 @@ test.it("acknowledged commits that a crash took, although the run promised other
     duration = "2s",
     -- The run does not say that its server may forget.
     workload = chaos.writers { n = 4, think = "0..2ms" },
-    faults = { chaos.when({ commits = 300 }, chaos.kill_tree("primary", "100ms")) },
+    faults = { chaos.when({ commits = 100 }, chaos.kill_tree("primary", "100ms")) },
     targets = chaos.targets { restores = 1, bundle = 100 },
-    require = { operations = 200 },
+    require = { operations = 400 },
     dir = dir,
   }
   test.equal(result.verdict.verdict, "fail", result.text)
