@@ -176,7 +176,6 @@ fn life(host: &HostTable) -> mlua::Result<()> {
                         _ => Until::Accepting,
                     },
                     timeout: Duration::from_secs_f64(timeout),
-                    ..StartOptions::default()
                 };
                 let started = guard(node.start(options)).await??;
                 Ok((started.status.name(), started.log_offset))
