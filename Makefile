@@ -35,7 +35,11 @@ bench: build
 	bash benches/tasks.sh
 	$(RPITR) benches/setup.lua
 	$(RPITR) benches/point_select.lua
+	$(RPITR) benches/writers.lua
+	$(RPITR) benches/restores.lua
 	bash benches/drill.sh
+	bash benches/wal.sh
+	bash benches/docker.sh
 
 clean:
 	$(CARGO) clean

@@ -28,7 +28,8 @@ unix_socket_directories = '$work'
 fsync = off
 synchronous_commit = off
 shared_buffers = 256MB
-max_wal_size = 512MB
+max_wal_size = 8GB
+checkpoint_timeout = 1h
 wal_level = replica
 archive_mode = on
 archive_command = 'cp %p $work/archive/%f'
@@ -38,8 +39,9 @@ CONF
   written() { $as "$bin/psql" -XAtc "select ((pg_current_wal_lsn() - '0/0') / 1048576)::bigint"; }
   $as "$bin/pgbench" -i -q -s 30 2>/dev/null
   while [ "$(written)" -lt "$wanted_mb" ]; do
-    $as "$bin/pgbench" -n -c 8 -t 4000 >/dev/null 2>&1
-    $as "$bin/pgbench" -n -N -c 8 -t 4000 >/dev/null 2>&1
+    $as "$bin/pgbench" -n -c 8 -t 2000 >/dev/null 2>&1
+    $as "$bin/pgbench" -n -N -c 8 -t 2000 >/dev/null 2>&1
+    $as "$bin/psql" -Xq -c "update pgbench_accounts set abalance = abalance + 1 where aid % 5 = 0"
   done
   $as "$bin/psql" -Xq -c "create table t as select i, repeat('x', 80) v from generate_series(1, 400000) i" \
     -c "delete from t where i <= 200000" -c "truncate t" -c "drop table t" -c "select pg_switch_wal()" >/dev/null

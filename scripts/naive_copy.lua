@@ -60,7 +60,7 @@ end
 local function copy_live(primary, shop, name, arg, in_the_middle, before_log)
   local function go_on(orders)
     if not shop.stopped then
-      shop:wait_orders(orders)
+      shop:wait_orders(orders, { timeout = "5m" })
     end
   end
   go_on(arg.orders)

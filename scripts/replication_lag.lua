@@ -22,6 +22,9 @@
 
 local CUSTOMERS = "SELECT * FROM customers"
 
+-- For a machine that has other things to do.
+local PATIENCE = { timeout = "5m" }
+
 -- A commit that blocks is shown by a deadline, not by waiting for ever.
 local DEADLINE = "2s"
 
@@ -64,7 +67,7 @@ local function fill_the_link(primary, standby)
     local before = sent(primary, standby)
     timer.sleep "300ms"
     return sent(primary, standby) == before and primary:lsn() - before > 2 * 1024 ^ 2
-  end, { timeout = "60s", every = "1ms", describe = "a link that takes no more" })
+  end, { timeout = "5m", every = "1ms", describe = "a link that takes no more" })
 end
 
 local function positions(d, primary, standby)
@@ -93,7 +96,7 @@ local function lose_acknowledged(d, arg, north, south)
   local shop <close> = start_shop(north, 1, arg)
 
   d:step("the standby is cut off; the primary goes on", function()
-    shop:wait_orders(10)
+    shop:wait_orders(10, PATIENCE)
     north:wait_replayed(south)
     if arg.plant ~= "connected" then
       south:pause()
@@ -101,7 +104,7 @@ local function lose_acknowledged(d, arg, north, south)
     end
     local db <close> = north:connect { dbname = workload.database }
     charlie(db, 1)
-    shop:wait_orders(arg.orders)
+    shop:wait_orders(arg.orders, PATIENCE)
     shop:stop()
     if arg.plant ~= "connected" then
       d:check("Charlie Davis never left the primary", sent(north, south) < db:value "SELECT pg_current_wal_flush_lsn()")
@@ -170,17 +173,17 @@ local function drain(d, arg, south, north)
   local archived_to, written_to
 
   d:step("the same again: cut off, acknowledged, lost", function()
-    shop:wait_orders(10)
+    shop:wait_orders(10, PATIENCE)
     south:wait_replayed(north)
     north:pause()
     fill_the_link(south, north)
     local db <close> = south:connect { dbname = workload.database }
     charlie(db, 2)
-    shop:wait_orders(arg.orders)
+    shop:wait_orders(arg.orders, PATIENCE)
     archived_to = south:value "SELECT pg_current_wal_flush_lsn()"
     south:flush_archive()
     d:say "archive_timeout strikes: what was written so far is in the archive. The shop goes on for a moment."
-    shop:wait_orders(arg.orders // 4)
+    shop:wait_orders(arg.orders // 4, PATIENCE)
     shop:stop()
     written_to = south:value "SELECT pg_current_wal_flush_lsn()"
     south:kill()
@@ -196,7 +199,7 @@ local function drain(d, arg, south, north)
       local function reaches(goal, what)
         eventually(function()
           return north:lsn() >= goal
-        end, { timeout = "60s", describe = what })
+        end, { timeout = "5m", describe = what })
       end
       d:measure("drain_archive_seconds", function()
         north:restore_from(south)
@@ -254,7 +257,7 @@ local function synchronous(d, arg, north, south)
 
   local shop <close> = start_shop(north, 3, arg)
   d:step("the standby is cut off again: COMMIT blocks", function()
-    shop:wait_orders(arg.orders)
+    shop:wait_orders(arg.orders, PATIENCE)
     south:pause()
     local db <close> = north:connect { dbname = workload.database }
     local started = timer.now()

@@ -8,7 +8,8 @@
 #   0: the verified file is in place; 1: it was proved not to exist; 255: anything else.
 #
 # WAL records cannot be checked by a shell. rpitr reads the archive before a recovery and writes down
-# what it found (VERDICTS): NAME ok SIZE SHA256, NAME no CODE REASON, NAME gone CODE REASON, NAME absent.
+# what it found (VERDICTS): NAME ok SIZE SHA256, NAME no CODE REASON, NAME gone CODE REASON, NAME absent,
+# NAME tail SIZE SHA256 FILE: absent, and FILE, a snapshot of what was being received, stands in for it.
 set -u
 LC_ALL=C
 export LC_ALL
@@ -198,6 +199,10 @@ fetch() {
     done <"$verdicts"
     [ "$found" != no ] || refuse "$code" "$reason"
     source="$archive/$name"
+    if [ "$found" = tail ] && [ ! -e "$source" ] && [ ! -L "$source" ]; then
+        source=${reason#* } reason=${reason%% *} found=ok
+        [ -r "$source" ] || refuse missing_segment "snapshot $source cannot be read"
+    fi
     if [ ! -e "$source" ] && [ ! -L "$source" ]; then
         listed=$(ls -a "$archive") || refuse io "cannot list archive $archive"
         case $found in

@@ -68,6 +68,8 @@ pub enum Error {
     Compressed { name: String, found: String },
     #[error("{} cannot be understood: {problem}", path.display())]
     BadIdentity { path: PathBuf, problem: String },
+    #[error("snapshot {} cannot be used: {problem}", path.display())]
+    BadSnapshot { path: PathBuf, problem: String },
     #[error("{0}")]
     Wal(#[from] wal::Error),
 }
@@ -106,6 +108,7 @@ impl Error {
             Error::MissingHistory { .. } => "missing_history",
             Error::Compressed { .. } => "compressed",
             Error::BadIdentity { .. } => "bad_identity",
+            Error::BadSnapshot { .. } => "bad_snapshot",
             Error::Wal(_) => "wal",
         }
     }
@@ -160,6 +163,9 @@ impl From<Error> for Failure {
             Error::Compressed { .. } => failure.hint("unpack the file beside the compressed one"),
             Error::BadIdentity { .. } => {
                 failure.hint("remove that file; the next push writes it anew")
+            }
+            Error::BadSnapshot { .. } => {
+                failure.hint("take another with rpitr wal snapshot, or restore without it")
             }
             Error::Absent { .. } => failure,
             Error::Wal(error) => error.into(),

@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use super::{Error, Listing, identity, load_identity};
+use super::{Error, Listing, Required, identity, load_identity, load_snapshot, segment_of};
 use crate::wal::{
     Chain, End, FileName, Identity, PageHeader, Reader, Reason, Verdict, Wal, parse_history,
 };
@@ -19,6 +19,9 @@ use crate::wal::{
 pub struct FetchOptions {
     /// Refuse WAL of any other cluster than this.
     pub system_id: Option<u64>,
+    /// A snapshot of the segment that was being received. It stands in for that segment, where the
+    /// segment is proved absent.
+    pub tail: Option<PathBuf>,
 }
 
 /// Places the verified file at `dest` and returns its length. [`Error::Absent`] means proved
@@ -32,11 +35,18 @@ pub fn fetch(
     let parsed = FileName::parse(name).ok_or_else(|| Error::Name {
         name: name.to_string(),
     })?;
-    let source = archive.join(name);
+    let mut source = archive.join(name);
     let mut file = match File::open(&source) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(absent(archive, name, parsed)?);
+            match (absent(archive, name, parsed)?, &options.tail) {
+                (Error::Absent { .. }, Some(tail)) if segment_of(tail) == Some(parsed) => {
+                    load_snapshot(tail)?;
+                    source = tail.clone();
+                }
+                (error, _) => return Err(error),
+            }
+            File::open(&source).map_err(|e| Error::io("open", &source, e))?
         }
         Err(error) => return Err(Error::io("open", source, error)),
     };
@@ -106,10 +116,10 @@ fn check(
     match parsed {
         FileName::Segment { .. } => {
             let expected = expected_identity(archive, copy, name, bytes, options)?;
+            let number = parsed.number(expected.segment_size).unwrap_or_default();
             check_segment(archive, name, parsed, copy, bytes, expected, || {
-                Listing::read(archive)
+                Ok(Listing::read(archive)?.required(parsed.timeline(), number))
             })
-            .map(|_| ())
         }
         FileName::History { timeline } => {
             let text = fs::read(copy).map_err(|e| Error::io("read", copy, e))?;
@@ -155,6 +165,25 @@ fn expected_identity(
     Ok(expected)
 }
 
+/// Verifies a whole segment where it lies. `Ok` means that every record up to its very end is right:
+/// a segment that is complete may not stop short.
+pub fn examine(archive: &Path, name: &str, expected: Identity) -> Result<(), Error> {
+    let path = archive.join(name);
+    let parsed = FileName::parse(name).ok_or_else(|| Error::Name {
+        name: name.to_string(),
+    })?;
+    let bytes = fs::metadata(&path)
+        .map_err(|e| Error::io("read", &path, e))?
+        .len();
+    let number = parsed.number(expected.segment_size).unwrap_or_default();
+    check_segment(archive, name, parsed, &path, bytes, expected, || {
+        Ok(Some(Required {
+            until: expected.segment_size.start(number.saturating_add(1)),
+            evidence: "the segment is complete, so its records must reach its end".into(),
+        }))
+    })
+}
+
 /// Verifies one segment: its size, its own header, and every record that lies wholly inside.
 fn check_segment(
     archive: &Path,
@@ -163,7 +192,7 @@ fn check_segment(
     path: &Path,
     bytes: u64,
     expected: Identity,
-    listing: impl FnOnce() -> Result<Listing, Error>,
+    required: impl FnOnce() -> Result<Option<Required>, Error>,
 ) -> Result<(), Error> {
     let size = expected.segment_size;
     if bytes != size.bytes() {
@@ -221,7 +250,7 @@ fn check_segment(
     match (&end.reason, &end.verdict) {
         (Reason::NoMoreSegments { .. }, _) => Ok(()),
         (_, Verdict::Damage { evidence }) => Err(damaged(evidence.clone(), &end)),
-        (_, Verdict::Tip) => match listing()?.required(timeline, number) {
+        (_, Verdict::Tip) => match required()? {
             Some(required) if required.until > end.lsn => Err(damaged(required.evidence, &end)),
             _ => Ok(()),
         },

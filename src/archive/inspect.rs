@@ -88,7 +88,8 @@ fn one(listing: &Listing, timeline: u32) -> TimelineInventory {
 }
 
 /// Runs of numbers that must exist on a timeline and do not: between two segments, between the
-/// first segment and where the timeline began, and up to where another timeline left it.
+/// first segment and where the timeline began, up to the segment that is being received (`.partial`), and
+/// up to where another timeline left it.
 pub fn gaps(listing: &Listing, timeline: u32) -> Vec<(u64, u64)> {
     let size = listing.segment_size();
     let numbers = listing.segments.get(&timeline);

@@ -39,6 +39,11 @@ pub struct Listing {
 impl Listing {
     /// Lists a directory completely or fails.
     pub fn read(dir: &Path) -> Result<Listing, Error> {
+        Listing::read_as(dir, None)
+    }
+
+    /// As [`Listing::read`], for a directory whose cluster is known.
+    pub fn read_as(dir: &Path, identity: Option<Identity>) -> Result<Listing, Error> {
         let mut listing = Listing {
             dir: dir.to_path_buf(),
             segments: BTreeMap::new(),
@@ -48,7 +53,7 @@ impl Listing {
             backups: Vec::new(),
             others: Vec::new(),
             packed: BTreeMap::new(),
-            identity: load_identity(dir)?,
+            identity: identity.map_or_else(|| load_identity(dir), |known| Ok(Some(known)))?,
         };
         let mut names = Vec::new();
         for entry in fs::read_dir(dir).map_err(|e| Error::io("list", dir, e))? {
@@ -66,6 +71,14 @@ impl Listing {
             .any(|(n, _)| matches!(n, FileName::Segment { .. }));
         if listing.identity.is_none() && has_segments {
             listing.identity = Identity::of_directory(dir).ok();
+        }
+        // A receiver that has just begun has nothing else yet.
+        let mut partials = names
+            .iter()
+            .filter(|(n, _)| matches!(n, FileName::Partial { .. }));
+        if listing.identity.is_none() {
+            listing.identity =
+                partials.find_map(|(_, text)| Identity::of_file(&dir.join(text)).ok().flatten());
         }
         let size = listing.segment_size();
         for (name, text) in names {
@@ -169,6 +182,19 @@ impl Listing {
             return Some(Required {
                 until: end,
                 evidence: format!("a later segment exists: {}", size.name(timeline, *later)),
+            });
+        }
+        let receiving = self
+            .partials
+            .get(&timeline)
+            .and_then(|numbers| numbers.range(number.saturating_add(1)..).next());
+        if let Some(partial) = receiving {
+            return Some(Required {
+                until: end,
+                evidence: format!(
+                    "a later segment was begun: {}.partial",
+                    size.name(timeline, *partial)
+                ),
             });
         }
         self.histories

@@ -180,7 +180,7 @@ fn equal(a: &File, b: &File) -> io::Result<bool> {
     }
 }
 
-fn sync_dir(dir: &Path) -> Result<(), Error> {
+pub(super) fn sync_dir(dir: &Path) -> Result<(), Error> {
     File::open(dir)
         .and_then(|dir| dir.sync_all())
         .map_err(|e| Error::io("sync", dir, e))

@@ -13,7 +13,8 @@ use super::internal;
 use super::lab::LabHandle;
 use super::node::NodeHandle;
 use crate::chaos::{
-    AckLoss, Cluster, Entry, Guardian, Healed, Journal, Proxy, Rule, Sweep, Swept, heal, sweep,
+    AckLoss, Cluster, Entry, Guardian, Healed, Healer, Journal, Proxy, Rule, Sweep, Swept, heal,
+    sweep,
 };
 use crate::engine::{HostTable, json_from_lua};
 use crate::failure::{Failure, Kind};
@@ -112,10 +113,14 @@ fn sessions(host: &HostTable) -> mlua::Result<()> {
     // Not guarded: half a healing helps nobody, and it has its own deadlines.
     host.waiting(
         "chaos_heal",
-        |lua, (session, seq, probe): (UserDataRef<SessionHandle>, u64, bool)| {
+        |lua, (session, seq, patience): (UserDataRef<SessionHandle>, u64, Option<f64>)| {
             let session = session.0.clone();
             async move {
-                let healed = heal(&session.journal, &session.lab, seq, "script", probe).await?;
+                let healer = Healer {
+                    by: "script",
+                    patience: patience.map(Duration::from_secs_f64),
+                };
+                let healed = heal(&session.journal, &session.lab, seq, healer).await?;
                 healed.map(|healed| outcome(&lua, &healed)).transpose()
             }
         },
@@ -222,7 +227,7 @@ fn proxies(host: &HostTable) -> mlua::Result<()> {
     host.waiting("node_address", |_, node: UserDataRef<NodeHandle>| {
         let node = node.0.clone();
         async move {
-            let seen = node.as_container("isolate")?.inspection().await?;
+            let seen = node.as_container("disconnect")?.inspection().await?;
             let address = seen.networks.into_iter().next().map(|(_, address)| address);
             Ok(address.filter(|address| !address.is_empty()))
         }

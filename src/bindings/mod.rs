@@ -1,8 +1,10 @@
 //! The private host functions behind the standard library: one file per area. Each converts its
 //! arguments, guards its waits against cancellation and returns; policy lives in Lua.
 
+mod capture;
 mod chaos;
 mod console;
+mod docker;
 mod fs;
 mod lab;
 mod node;
@@ -13,6 +15,7 @@ mod repl;
 mod sql;
 mod sql_stream;
 mod sql_value;
+mod standing;
 mod value;
 mod verify;
 mod wal;
@@ -23,8 +26,10 @@ use crate::failure::{Failure, Kind};
 
 /// Adds every host function.
 pub fn register(host: &HostTable) -> mlua::Result<()> {
+    capture::register(host)?;
     chaos::register(host)?;
     console::register(host)?;
+    docker::register(host)?;
     fs::register(host)?;
     lab::register(host)?;
     node::register(host)?;
@@ -36,6 +41,7 @@ pub fn register(host: &HostTable) -> mlua::Result<()> {
     repl::register(host)?;
     sql::register(host)?;
     sql_stream::register(host)?;
+    standing::register(host)?;
     value::register(host)?;
     verify::register(host)?;
     Ok(())

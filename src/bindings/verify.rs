@@ -42,7 +42,7 @@ pub fn register(host: &HostTable) -> mlua::Result<()> {
     host.waiting("bundle_judge", |_, folder: String| async move {
         off_thread(move || {
             let verdict = judge(Bundle::open(Path::new(&folder))?)?;
-            Ok((json(&verdict)?, verdict.text()))
+            Ok((json(&verdict)?, verdict.summary()))
         })
         .await
     })?;

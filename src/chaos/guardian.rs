@@ -23,6 +23,8 @@ pub const COMMAND: &str = "__guard";
 
 /// What the guardian may take to say that it is there.
 const GREETING: Duration = Duration::from_secs(20);
+/// What a probe may take until it holds.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How often it looks for faults that have outlived their time.
 const TICK: Duration = Duration::from_millis(250);
 /// After this, what was still under way when rpitr died (a request to a Docker engine, a shell) has happened.
@@ -176,7 +178,11 @@ async fn heal_overdue(journal: &Journal) {
     for seq in overdue(&state).into_iter().rev() {
         let work = async {
             let lab = open(&state.lab)?;
-            super::heal(journal, &lab, seq, "guardian: time is up", true).await
+            let healer = Healer {
+                by: "guardian: time is up",
+                patience: Some(PATIENCE),
+            };
+            super::heal(journal, &lab, seq, healer).await
         };
         if let Err(error) = work.await {
             complain(&error);
@@ -232,7 +238,10 @@ pub(super) async fn heal_state(
     let mut outcomes = Vec::new();
     let mut left = state.clone();
     for entry in state.active.iter().rev().filter(|_| journal.exists()) {
-        let healer = Healer { by, probe: true };
+        let healer = Healer {
+            by,
+            patience: Some(PATIENCE),
+        };
         let failure = match heal_locked(journal, &left, &lab, entry.seq, healer).await {
             Ok(Some(healed)) => healed
                 .failure()

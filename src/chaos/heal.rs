@@ -29,7 +29,8 @@ impl Healed {
 #[derive(Debug, Clone, Copy)]
 pub struct Healer<'a> {
     pub by: &'a str,
-    pub probe: bool,
+    /// What a probe may take until it holds; `None`: nothing is probed.
+    pub patience: Option<Duration>,
 }
 
 /// Undoes one fault. One that is healed already, by whomever, is `None`.
@@ -37,18 +38,13 @@ pub async fn heal(
     journal: &Journal,
     lab: &Lab,
     seq: u64,
-    by: &str,
-    with_probe: bool,
+    healer: Healer<'_>,
 ) -> Result<Option<Healed>, Error> {
     let Some(_lock) = journal.lock().await? else {
         return Ok(None);
     };
     let Some(state) = journal.read()? else {
         return Ok(None);
-    };
-    let healer = Healer {
-        by,
-        probe: with_probe,
     };
     heal_locked(journal, &state, lab, seq, healer).await
 }
@@ -75,9 +71,11 @@ pub(super) async fn heal_locked(
         .iter()
         .filter(|other| other.seq != seq)
         .collect();
-    let checks = match healer.probe {
-        true => probe::run(journal, lab, &state.cluster, entry, &others).await,
-        false => Vec::new(),
+    let checks = match healer.patience {
+        Some(patience) => {
+            probe::run(journal, lab, &state.cluster, (entry, &others), patience).await
+        }
+        None => Vec::new(),
     };
     let healed = Healed {
         entry: entry.clone(),

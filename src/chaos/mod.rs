@@ -12,7 +12,7 @@ mod undo;
 
 pub use error::Error;
 pub use guardian::{Guardian, main as guard_main};
-pub use heal::{Healed, heal};
+pub use heal::{Healed, Healer, heal};
 pub use journal::{Cluster, Entry, Journal, State};
 pub use probe::Check;
 pub use proxy::{AckLoss, Direction, Proxy, Rule, Stats};

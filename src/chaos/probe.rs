@@ -12,8 +12,6 @@ use super::{Cluster, Entry, Error, Journal, Undo};
 use crate::runtime::{Lab, Status, ToolOptions};
 use crate::sql::{Connection, Env, Settings, Value};
 
-/// What a probe may take until it holds.
-const LIMIT: Duration = Duration::from_secs(60);
 const ATTEMPT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(25);
 
@@ -62,14 +60,15 @@ pub async fn run(
     journal: &Journal,
     lab: &Lab,
     cluster: &Cluster,
-    entry: &Entry,
-    others: &[&Entry],
+    (entry, others): (&Entry, &[&Entry]),
+    patience: Duration,
 ) -> Vec<Check> {
     let prober = Prober {
         journal,
         lab,
         entry,
         others,
+        patience,
     };
     let primary = cluster.primary.as_str();
     let mut checks = Vec::new();
@@ -108,6 +107,8 @@ struct Prober<'a> {
     lab: &'a Lab,
     entry: &'a Entry,
     others: &'a [&'a Entry],
+    /// What a probe may take until it holds.
+    patience: Duration,
 }
 
 impl Prober<'_> {
@@ -161,7 +162,7 @@ impl Prober<'_> {
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "no answer".to_string(),
             };
-            if began.elapsed() >= LIMIT || !self.journal.exists() {
+            if began.elapsed() >= self.patience || !self.journal.exists() {
                 return done(Some(false), detail);
             }
             tokio::time::sleep(POLL).await;

@@ -1,6 +1,6 @@
 //! What undoes a fault: small descriptions that another process can carry out, any number of times.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -101,9 +101,9 @@ impl Undo {
             Undo::Resume { .. } => Ok(node.release().await?),
             Undo::Start { env, .. } => start(node, env, deadline).await,
             Undo::Rejoin { address, .. } => {
-                let container = node.as_container("rejoin")?;
+                let container = node.as_container("reconnect")?;
                 container.remember_address(address.clone());
-                Ok(container.rejoin().await?)
+                Ok(container.reconnect().await?)
             }
             Undo::PutBack { path, held, .. } => {
                 script(node, PUT_BACK, &[&text(path), &text(held)]).await
@@ -150,20 +150,33 @@ async fn start(node: &Node, env: &[(String, String)], deadline: Instant) -> Resu
     }
 }
 
+/// Changes the way in the configuration of a server, or among the arguments of a receiver.
 async fn relink(node: &Node, from: &str, to: &str) -> Result<(), Error> {
-    if !node.exists("rpitr.conf").await {
-        return Ok(()); // Its data directory is gone.
+    let arguments = node.paths().dir.join("receiver.args");
+    if replaced(node, &arguments, from, to).await? {
+        node.kill().await?;
+        node.start(StartOptions::default()).await?;
     }
-    let bytes = node.read_file("rpitr.conf").await?;
-    let text = String::from_utf8_lossy(&bytes);
-    if text.contains(from) {
-        let changed = text.replace(from, to);
-        node.write_file("rpitr.conf", changed.as_bytes(), 0o600)
-            .await?;
-    }
+    replaced(node, Path::new("rpitr.conf"), from, to).await?;
+    // In any case: whoever changed the file may have died before this.
     match node.reload().await {
         // A server that does not run reads its configuration when it starts.
         Err(runtime::Error::WrongState { .. }) => Ok(()),
         done => Ok(done?),
     }
+}
+
+/// Whether there is such a file and it had to be changed.
+async fn replaced(node: &Node, file: &Path, from: &str, to: &str) -> Result<bool, Error> {
+    if !node.exists(file).await {
+        return Ok(false);
+    }
+    let bytes = node.read_file(file).await?;
+    let text = String::from_utf8_lossy(&bytes);
+    if !text.contains(from) {
+        return Ok(false);
+    }
+    let changed = text.replace(from, to);
+    node.write_file(file, changed.as_bytes(), 0o600).await?;
+    Ok(true)
 }

@@ -56,13 +56,13 @@ pub fn push_main(args: &[OsString]) -> i32 {
     })
 }
 
-/// `rpitr archive-fetch --archive DIR [--log FILE] [--system-id N] NAME DEST`
+/// `rpitr archive-fetch --archive DIR [--log FILE] [--system-id N] [--tail SNAPSHOT] NAME DEST`
 ///
 /// Exit code: 0 when the verified file is in place, 1 when it was proved not to exist, 255 for
 /// everything else; see [`Error::fetch_exit_code`].
 pub fn fetch_main(args: &[OsString]) -> i32 {
     guarded(FETCH, 255, || {
-        let options = ["--archive", "--log", "--system-id"];
+        let options = ["--archive", "--log", "--system-id", "--tail"];
         let Some(parsed) = Parsed::new(FETCH, "NAME DEST", args, &options) else {
             return 255;
         };
@@ -83,7 +83,11 @@ pub fn fetch_main(args: &[OsString]) -> i32 {
             PathBuf::from(&parsed.second),
         );
         let began = Instant::now();
-        let result = archive::fetch(&parsed.archive, &name, &dest, &FetchOptions { system_id });
+        let options = FetchOptions {
+            system_id,
+            tail: parsed.tail.clone(),
+        };
+        let result = archive::fetch(&parsed.archive, &name, &dest, &options);
         let outcome = match &result {
             Ok(_) => "fetched",
             Err(Error::Absent { .. }) => "absent",
@@ -110,6 +114,7 @@ struct Parsed {
     archive: PathBuf,
     log: Option<PathBuf>,
     system_id: Option<OsString>,
+    tail: Option<PathBuf>,
     first: OsString,
     second: OsString,
 }
@@ -127,7 +132,7 @@ impl Parsed {
                 &format!("usage: {program} {} {operands}", options.join(" ")),
             );
         };
-        let (mut archive, mut log, mut system_id) = (None, None, None);
+        let (mut archive, mut log, mut system_id, mut tail) = (None, None, None, None);
         let mut rest: Vec<OsString> = Vec::new();
         let mut args = args.iter();
         while let Some(arg) = args.next() {
@@ -153,6 +158,7 @@ impl Parsed {
             match option.as_str() {
                 "--archive" => archive = Some(PathBuf::from(value)),
                 "--log" => log = Some(PathBuf::from(value)),
+                "--tail" => tail = Some(PathBuf::from(value)),
                 _ => system_id = Some(value),
             }
         }
@@ -168,6 +174,7 @@ impl Parsed {
             archive,
             log,
             system_id,
+            tail,
             first,
             second,
         })

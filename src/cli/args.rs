@@ -39,6 +39,9 @@ pub struct Global {
     /// Where labs run: local (plain processes) or docker (containers)
     #[arg(global = true, long, env = "RPITR_RUNTIME", default_value = "local", value_parser = ["local", "docker"])]
     pub runtime: String,
+    /// Run against a standing environment (rpitr lab up NAME) instead of a lab of the script's own
+    #[arg(id = "standing", global = true, long = "lab", value_name = "NAME", value_parser = ["recovery", "pitr"])]
+    pub lab: Option<String>,
     /// Keep labs after the run: always, or only when it failed
     #[arg(global = true, long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "always", default_value = "never")]
     pub keep: Keep,
@@ -97,15 +100,18 @@ pub enum Command {
         #[arg(long, short = 'l', value_name = "FILE")]
         load: Option<String>,
     },
-    /// Labs that exist: list, logs, psql, stop, start, remove
+    /// Labs that exist, and standing environments: list, logs, psql, stop, start, remove, up, down
     #[command(subcommand)]
     Lab(LabCommand),
+    /// The chaos drill; `chaos heal` heals what a run left behind, `chaos replay DIR` repeats a schedule
+    #[command(disable_help_flag = true)]
+    Chaos {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Read WAL: list, count, verify, commits, incidents, timelines
     #[command(subcommand)]
     Wal(WalCommand),
-    /// Faults: heal what a run left behind
-    #[command(subcommand)]
-    Chaos(ChaosCommand),
     /// Judge a finished chaos or stress run again, from its bundle alone
     Verify {
         /// The bundle: the folder the run wrote
@@ -149,10 +155,44 @@ pub enum LabCommand {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
-    /// Stop the servers of a lab
+    /// Stop the servers of a lab or an environment
     Stop { lab: String },
-    /// Start the servers of a lab
+    /// Start the servers of a lab or an environment
     Start { lab: String },
+    /// Bring up a standing environment: recovery or pitr
+    Up {
+        environment: String,
+        /// What it may take until everything is ready
+        #[arg(long, value_parser = duration, default_value = "5m")]
+        wait: Duration,
+    },
+    /// Remove the containers and networks of an environment
+    Down {
+        environment: String,
+        /// The data and the archive, too
+        #[arg(long)]
+        volumes: bool,
+    },
+    /// Show the containers of an environment
+    Ps { environment: String },
+    /// Check directories, tables, slots, replication and archiving of an environment
+    Check { environment: String },
+    /// Stop and start one container of an environment
+    Restart {
+        environment: String,
+        service: String,
+    },
+    /// Remove an environment with its data and make it anew
+    Rebuild {
+        environment: String,
+        #[arg(long, value_parser = duration, default_value = "5m")]
+        wait: Duration,
+    },
+    /// Promote a standby of an environment
+    Promote {
+        environment: String,
+        service: String,
+    },
     /// Remove labs: their servers and files
     Rm {
         #[arg(required = true)]
@@ -169,6 +209,14 @@ pub enum LabCommand {
     },
 }
 
+/// What `rpitr chaos` does besides running the drill of that name.
+#[derive(Debug, Parser)]
+#[command(name = "rpitr chaos", disable_help_subcommand = true)]
+pub struct Chaos {
+    #[command(subcommand)]
+    pub command: ChaosCommand,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum ChaosCommand {
     /// Undo the faults of runs that are over
@@ -176,6 +224,14 @@ pub enum ChaosCommand {
         /// Only those of this journal, also while its run goes on
         #[arg(long, value_name = "FILE")]
         journal: Option<PathBuf>,
+    },
+    /// Run the schedule of a bundle again, on a new lab
+    Replay {
+        /// The bundle: the folder the run wrote
+        dir: PathBuf,
+        /// Arguments of the drill
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
     },
 }
 

@@ -2,36 +2,31 @@
 
 use std::path::Path;
 
-use super::args::{ChaosCommand, Global};
+use super::args::Global;
 use crate::chaos::{Sweep, sweep};
 use crate::engine::show_failure;
 use crate::exit;
 use crate::failure::{Failure, Kind};
 use crate::runtime::LocalRuntime;
 
-/// Runs one chaos command to an exit code.
-pub fn run(command: &ChaosCommand, global: &Global) -> i32 {
+/// `rpitr chaos heal`, to an exit code.
+pub fn heal(global: &Global, journal: Option<&Path>) -> i32 {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let outcome = match runtime {
-        Ok(runtime) => tokio::task::LocalSet::new().block_on(&runtime, dispatch(command)),
+        Ok(runtime) => tokio::task::LocalSet::new().block_on(&runtime, sweep_now(journal)),
         Err(error) => Err(Failure::new(Kind::Internal, error.to_string())),
     };
     outcome.unwrap_or_else(|failure| show_failure(&failure, global.color, global.error_format))
 }
 
-async fn dispatch(command: &ChaosCommand) -> Result<i32, Failure> {
+async fn sweep_now(journal: Option<&Path>) -> Result<i32, Failure> {
     let runtime = LocalRuntime::from_env().or_else(|_| LocalRuntime::for_containers())?;
-    match command {
-        ChaosCommand::Heal { journal } => heal(&runtime, journal.as_deref()).await,
-    }
-}
-
-async fn heal(runtime: &LocalRuntime, journal: Option<&Path>) -> Result<i32, Failure> {
     if let Some(path) = journal.filter(|path| !path.exists()) {
         return Err(
             Failure::new(Kind::Arg, format!("there is no journal {}", path.display()))
+                .code("usage")
                 .hint("a journal is removed once everything in it is healed"),
         );
     }
@@ -39,7 +34,7 @@ async fn heal(runtime: &LocalRuntime, journal: Option<&Path>) -> Result<i32, Fai
         only: journal,
         ..Sweep::default()
     };
-    let swept = sweep(runtime, options).await?;
+    let swept = sweep(&runtime, options).await?;
     let mut code = exit::PASS;
     for fault in &swept {
         match &fault.failure {

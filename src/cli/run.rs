@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Read};
 
 use clap::{CommandFactory, FromArgMatches, Parser};
 
-use super::args::{Cli, Command, Global, global_flags, split_trailing};
+use super::args::{Chaos, ChaosCommand, Cli, Command, Global, global_flags, split_trailing};
 use super::{archive, chaos, inspect, lab, test, verify, wal};
 use crate::engine::{Program, RunOptions, Source, find_script, run as run_engine, show_failure};
 use crate::exit;
@@ -60,8 +60,8 @@ pub fn run(arguments: &[OsString]) -> i32 {
             ),
         Some(Command::Repl { attach, load }) => repl(&global, attach, load),
         Some(Command::Lab(command)) => lab::run(&command, &global),
+        Some(Command::Chaos { arguments }) => chaos_with(arguments, &global),
         Some(Command::Wal(command)) => wal::run(&command, &global),
-        Some(Command::Chaos(command)) => chaos::run(&command, &global),
         Some(Command::Test { paths, only }) => test::test(&global, &paths, only),
         Some(Command::Verify { dir, json }) => verify::verify(&global, &dir, json),
         Some(Command::Run { file, arguments }) => file_with(arguments, &file, &global),
@@ -91,6 +91,28 @@ fn file_with(arguments: Vec<String>, file: &str, global: &Global) -> i32 {
     })
 }
 
+/// `rpitr chaos ...` is a drill, unless its first word is a command.
+fn chaos_with(arguments: Vec<String>, global: &Global) -> i32 {
+    let word = arguments.first().map(String::as_str);
+    if !matches!(word, Some("heal" | "replay")) {
+        return file_with(arguments, "chaos", global);
+    }
+    let (ours, theirs) = split_trailing(&arguments);
+    let parsed = merge(global, &ours).and_then(|global| {
+        let words = std::iter::once("rpitr chaos".to_string()).chain(theirs);
+        Ok((global, Chaos::try_parse_from(words)?.command))
+    });
+    match parsed {
+        Err(error) => usage(&error),
+        Ok((global, ChaosCommand::Replay { dir, arguments })) => {
+            let replay = ["--replay".to_string(), dir.display().to_string()];
+            let words = replay.into_iter().chain(arguments).collect();
+            file_with(words, "chaos", &global)
+        }
+        Ok((global, ChaosCommand::Heal { journal })) => chaos::heal(&global, journal.as_deref()),
+    }
+}
+
 /// Options after the script's name win over those before it.
 fn merge(before: &Global, after: &[String]) -> Result<Global, clap::Error> {
     let matches = Cli::command().try_get_matches_from(after)?;
@@ -108,6 +130,9 @@ fn merge(before: &Global, after: &[String]) -> Result<Global, clap::Error> {
             |id: &str| matches.value_source(id) == Some(clap::parser::ValueSource::CommandLine);
         if set("runtime") {
             merged.runtime = parsed.runtime;
+        }
+        if set("standing") {
+            merged.lab = parsed.lab;
         }
         if set("keep") {
             merged.keep = parsed.keep;
@@ -175,7 +200,12 @@ fn start(global: &Global, program: Program, source: &Source, arguments: &[String
 
 pub(super) fn options(global: &Global) -> RunOptions {
     RunOptions {
-        runtime: global.runtime.clone(),
+        // Beside an environment everything is in containers.
+        runtime: match &global.lab {
+            Some(_) => "docker".into(),
+            None => global.runtime.clone(),
+        },
+        lab: global.lab.clone(),
         keep: global.keep,
         seed: global
             .seed

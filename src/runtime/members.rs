@@ -3,9 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::docker::{DockerLab, DockerNode, Engine};
+use super::docker::{DockerLab, DockerNode, Engine, ScriptContainers, Service};
 use super::lab::check_name;
-use super::{ContainerRecord, Error, Lab, LabOptions, LocalRuntime, Node, NodeRecord, NodeSpec};
+use super::{
+    ContainerRecord, Error, Lab, LabOptions, LabRecord, LocalRuntime, Node, NodeRecord, NodeSpec,
+    receiver,
+};
 use crate::postgres::{Lookup, pick};
 
 /// A node to add, on whatever the lab runs.
@@ -24,6 +27,7 @@ impl Lab {
         options: LabOptions,
     ) -> Result<Self, Error> {
         let engine = Engine::from_env().await?;
+        engine.check_reach()?;
         let lab = Lab::create_at(runtime, options, Some(engine.address.clone()))?;
         let docker = DockerLab::new(engine, &lab.record(), runtime.state.path());
         let _ = lab.docker.set(docker);
@@ -31,7 +35,7 @@ impl Lab {
     }
 
     /// The lab on its engine; `None` when its nodes are processes of this machine.
-    async fn docker(&self) -> Result<Option<Rc<DockerLab>>, Error> {
+    pub(super) async fn docker(&self) -> Result<Option<Rc<DockerLab>>, Error> {
         let record = self.record();
         let Some(address) = &record.engine else {
             return Ok(None);
@@ -45,6 +49,11 @@ impl Lab {
             .await
             .cloned()
             .map(Some)
+    }
+
+    /// What a script's own containers are made with; `None` when the lab has no engine.
+    pub async fn script_containers(&self) -> Result<Option<ScriptContainers>, Error> {
+        Ok(self.docker().await?.map(ScriptContainers::new))
     }
 
     /// Adds a node. Its data directory is for the caller to make.
@@ -68,7 +77,7 @@ impl Lab {
                 node: node.name,
             });
         }
-        let image = docker.engine().node_image(node.version).await?;
+        let image = docker.node_image(node.version).await?;
         let dir = lab.lab_dir.join(&node.name);
         let record = NodeRecord {
             major: image.1,
@@ -80,6 +89,10 @@ impl Lab {
             socket_dir: DockerNode::socket_dir(),
             container: Some(ContainerRecord {
                 private: node.role == "sandbox",
+                reads: match node.role.as_str() {
+                    "sandbox" => receivers(&lab),
+                    _ => Vec::new(),
+                },
                 ..image.0
             }),
             name: node.name,
@@ -91,6 +104,14 @@ impl Lab {
         let made = node.make().await?;
         self.replace(&[made])?;
         Ok(node.into())
+    }
+
+    /// Has a lab of containers work beside a standing environment.
+    pub async fn work_beside(&self, primary: &Service) -> Result<(), Error> {
+        match self.docker().await? {
+            Some(docker) => Ok(docker.work_beside(primary).await?),
+            None => Ok(()),
+        }
     }
 
     fn replace(&self, changed: &[NodeRecord]) -> Result<(), Error> {
@@ -140,10 +161,9 @@ impl Lab {
             std::mem::swap(&mut first.private, &mut second.private);
         }
         // Before the registry changes: a container holds on to its port.
-        for node in [a, b] {
-            if let Node::Docker(node) = node {
-                node.remove_container().await?;
-            }
+        if let (Node::Docker(a), Node::Docker(b)) = (a, b) {
+            let (a, b) = tokio::join!(a.remove_container(), b.remove_container());
+            a.and(b)?;
         }
         self.replace(&[first.clone(), second.clone()])?;
         for (node, record) in [(a, first), (b, second)] {
@@ -199,17 +219,27 @@ impl Lab {
         archive: &Path,
         log: &Path,
         system_id: Option<u64>,
+        tail: Option<&Path>,
     ) -> Result<Vec<String>, Error> {
         if let Some(docker) = self.docker().await? {
-            return Ok(docker.fetch_command(archive, log, system_id).await?);
+            return Ok(docker.fetch_command(archive, log, system_id, tail).await?);
         }
         let mut command = vec![text(&self.helper()?), "archive-fetch".into()];
         command.extend(["--archive".into(), text(archive), "--log".into(), text(log)]);
         if let Some(id) = system_id {
             command.extend(["--system-id".into(), id.to_string()]);
         }
+        if let Some(tail) = tail {
+            command.extend(["--tail".into(), text(tail)]);
+        }
         Ok(command)
     }
+}
+
+fn receivers(lab: &LabRecord) -> Vec<String> {
+    let nodes = lab.nodes.iter();
+    let receivers = nodes.filter(|node| node.role == receiver::ROLE);
+    receivers.map(|node| node.name.clone()).collect()
 }
 
 fn text(path: &Path) -> String {

@@ -16,13 +16,19 @@ mod members;
 mod node;
 mod ports;
 mod process;
+mod receiver;
 mod registry;
 mod source;
+mod startup;
 mod state;
 mod tool;
 mod user;
 
 pub use background::Background;
+pub use docker::{
+    ARCHIVE_FOLDER, Action, Build, NewContainer, Parts, Program, Published, RunningProgram,
+    ScriptContainers, Service, answers, first_file, tar_of_one,
+};
 pub use docker::{
     DockerNode, Engine, Error as DockerError, Inspection, Limits, local_store, local_view,
 };
@@ -36,6 +42,7 @@ pub use local::{
 pub use members::NewNode;
 pub use node::{Endpoint, Node, NodePaths};
 pub use process::{Proc, ProcessId};
+pub use receiver::Receiving;
 pub use registry::{ContainerRecord, LabRecord, NodeRecord, Registry};
 pub use source::{Source, open_source};
 pub use state::StateRoot;

@@ -82,6 +82,9 @@ impl Node {
 
     /// Starts the server and waits until it is up.
     pub async fn start(&self, options: StartOptions) -> Result<Started, Error> {
+        if self.is_receiver() {
+            return self.start_receiver(options).await;
+        }
         match self {
             Node::Local(node) => node.start(options).await,
             Node::Docker(node) => node.start(options).await,
@@ -90,10 +93,14 @@ impl Node {
 
     /// Stops the server and waits until all its processes are gone.
     pub async fn stop(&self, mode: StopMode, timeout: Duration) -> Result<Stopped, Error> {
-        match self {
+        let stopped = match self {
             Node::Local(node) => node.stop(mode, timeout).await,
             Node::Docker(node) => node.stop(mode, timeout).await,
+        }?;
+        if self.is_receiver() && stopped.was_running {
+            self.receiver_stopped().await?;
         }
+        Ok(stopped)
     }
 
     /// Kills every process of the server, as a crash would.

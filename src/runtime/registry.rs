@@ -77,6 +77,9 @@ pub struct ContainerRecord {
     pub volumes: Vec<String>,
     /// In a network apart from the other nodes'.
     pub private: bool,
+    /// Receivers whose volumes it may read: a restore takes WAL from them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reads: Vec<String>,
 }
 
 /// The registry of a state root.

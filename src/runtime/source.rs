@@ -15,11 +15,18 @@ pub struct Source {
     pub dir: PathBuf,
     /// Where the base backups of the same lab lie, when it is one.
     pub backups: Option<PathBuf>,
+    /// The node of a lab whose WAL it is.
+    pub node: Option<String>,
     /// Held, because what lies in its volumes can be mirrored only as long as somebody does.
     _lab: Option<Lab>,
 }
 
 impl Source {
+    /// The folder of the lab, when it is one's.
+    pub fn lab_dir(&self) -> Option<PathBuf> {
+        self._lab.as_ref().map(Lab::dir)
+    }
+
     pub fn listing(&self) -> Result<Listing, Failure> {
         Ok(Listing::read(&self.dir)?.with_packed())
     }
@@ -62,6 +69,7 @@ fn folder(dir: &Path) -> Result<Source, Failure> {
     Ok(Source {
         dir: dir.to_path_buf(),
         backups: None,
+        node: None,
         _lab: None,
     })
 }
@@ -83,10 +91,13 @@ async fn node_archive(lab: Option<&str>, node: &str) -> Result<Source, Failure> 
         }
     };
     // Connects to the engine that holds the lab's volumes, and names the node when there is none.
-    lab.member(node).await?;
+    let member = lab.member(node).await?;
     let root = lab.dir().join("archive");
     local_view(&root).await?;
-    let dir = archives_of(&root, node)?.pop().map(|(_, dir)| dir);
+    let dir = match member.is_receiver() {
+        true => Some(member.paths().data_dir),
+        false => archives_of(&root, node)?.pop().map(|(_, dir)| dir),
+    };
     let dir = dir.ok_or_else(|| {
         Failure::new(
             Kind::State,
@@ -100,6 +111,7 @@ async fn node_archive(lab: Option<&str>, node: &str) -> Result<Source, Failure> 
     Ok(Source {
         dir,
         backups: backups.is_dir().then_some(backups),
+        node: Some(node.to_string()),
         _lab: Some(lab),
     })
 }

@@ -14,6 +14,8 @@ pub enum Error {
     },
     #[error("{} is not what a run wrote: {reason}", path.display())]
     Format { path: PathBuf, reason: String },
+    #[error("the run in {} did not end: there is nothing to judge", path.display())]
+    Unfinished { path: PathBuf },
     #[error(transparent)]
     Log(#[from] workload::Error),
     #[error(transparent)]
@@ -43,6 +45,9 @@ impl From<Error> for Failure {
             Error::Format { .. } => Failure::new(Kind::Verify, error.to_string())
                 .code("bad_bundle")
                 .hint("give the folder a chaos or stress run wrote"),
+            Error::Unfinished { .. } => Failure::new(Kind::Verify, error.to_string())
+                .code("unfinished")
+                .hint("rpitr chaos replay DIR runs its schedule again"),
             Error::Log(error) => error.into(),
             Error::Wal(error) => error.into(),
         }

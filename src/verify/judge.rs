@@ -2,14 +2,14 @@
 
 use std::collections::HashSet;
 
-use super::bundle::Bundle;
+use super::bundle::{Bundle, Event};
 use super::checks;
 use super::clients::Axis;
 use super::draw::{Draw, draw};
 use super::error::Error;
 use super::goal::Target;
-use super::history::{History, Outcome};
-use super::order::Order;
+use super::history::{History, Op, Outcome};
+use super::order::{Ending, Order};
 use super::restores::{Known, Restored};
 use super::state::State;
 use super::verdict::{Check, Judged, Run, Verdict, Word};
@@ -26,8 +26,14 @@ struct Evidence {
 /// Judges a finished run. An error means that the bundle cannot be read; a run that went wrong is a
 /// verdict.
 pub fn judge(bundle: Bundle) -> Result<Verdict, Error> {
+    let rows = bundle.folder.join("final.tsv.zst");
+    if !rows.exists() {
+        return Err(Error::Unfinished {
+            path: bundle.folder,
+        });
+    }
     let mut history = History::read(&bundle.log())?;
-    let last = State::read(&bundle.folder.join("final.tsv.zst"))?;
+    let last = State::read(&rows)?;
     let order = match read_order(&bundle) {
         Ok(order) => order,
         // Without the order there is nothing to hold anything against.
@@ -85,7 +91,7 @@ fn broken_archive(bundle: &Bundle, history: &History, problem: String) -> Verdic
 }
 
 fn fired(bundle: &Bundle) -> usize {
-    let injected = |event: &&super::bundle::Event| event.e == "inject";
+    let injected = |event: &&Event| event.e == "inject";
     bundle.events.iter().filter(injected).count()
 }
 
@@ -130,13 +136,11 @@ impl Evidence {
 
     fn run(&self) -> Run {
         let ops = &self.history.ops;
-        let count = |wanted: &dyn Fn(&super::history::Op) -> bool| {
-            ops.iter().filter(|op| wanted(op)).count()
-        };
+        let count = |wanted: &dyn Fn(&Op) -> bool| ops.iter().filter(|op| wanted(op)).count();
         let endings = &self.order.endings;
         let commits = endings.iter().filter(|e| e.xact.kind.is_commit()).count();
         let claimed = count(&|op| op.commit.is_some());
-        let same = |pair: &&[super::order::Ending]| pair[0].xact.unix_us == pair[1].xact.unix_us;
+        let same = |pair: &&[Ending]| pair[0].xact.unix_us == pair[1].xact.unix_us;
         let inversions = self.order.inversions();
         Run {
             operations: ops.len(),
@@ -319,6 +323,11 @@ impl Evidence {
             verdict.targets.count,
             self.bundle.facts.targets / 2,
         );
+        let failed = |event: &&Event| event.e == "inject_failed";
+        let failed = self.bundle.events.iter().filter(failed).count();
+        if failed > 0 {
+            missing.push(format!("{failed} faults could not be injected"));
+        }
         missing
     }
 }

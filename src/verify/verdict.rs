@@ -81,15 +81,24 @@ impl Verdict {
         };
     }
 
-    /// For a person.
+    /// For a person, with every restore.
     pub fn text(&self) -> String {
+        self.shown(true)
+    }
+
+    /// For a person, without the restores that are exact.
+    pub fn summary(&self) -> String {
+        self.shown(false)
+    }
+
+    fn shown(&self, exact: bool) -> String {
         let mut out = String::new();
         // Writing to a String cannot fail.
-        let _ = self.write_text(&mut out);
+        let _ = self.write_text(&mut out, exact);
         out
     }
 
-    fn write_text(&self, out: &mut String) -> std::fmt::Result {
+    fn write_text(&self, out: &mut String, exact: bool) -> std::fmt::Result {
         let run = &self.run;
         writeln!(
             out,
@@ -134,7 +143,7 @@ impl Verdict {
             judged.disagreements,
             judged.undecided
         )?;
-        self.write_restores(out)?;
+        self.write_restores(out, exact)?;
         for check in &self.checks {
             for problem in &check.problems {
                 writeln!(out, "  x {}: {problem}", check.name)?;
@@ -153,15 +162,16 @@ impl Verdict {
         writeln!(out, "verdict     {word}")
     }
 
-    fn write_restores(&self, out: &mut String) -> std::fmt::Result {
-        let exact = self.restores.iter().filter(|r| r.problems.is_empty());
+    fn write_restores(&self, out: &mut String, exact: bool) -> std::fmt::Result {
+        let right = self.restores.iter().filter(|r| r.problems.is_empty());
         writeln!(
             out,
             "restores    {} real, {} exact",
             self.restores.len(),
-            exact.count()
+            right.count()
         )?;
-        if self.restores.is_empty() {
+        let wanted = |one: &&Restored| exact || !one.problems.is_empty();
+        if !self.restores.iter().any(|one| wanted(&one)) {
             return Ok(());
         }
         writeln!(
@@ -169,7 +179,7 @@ impl Verdict {
             "  {:>3}  {:<44} {:<36} {:>8} {:>5} {:>7} {:>5} {:>7}",
             "#", "target", "why", "rows", "lost", "phantom", "torn", "altered"
         )?;
-        for one in &self.restores {
+        for one in self.restores.iter().filter(wanted) {
             writeln!(
                 out,
                 "  {:>3}  {:<44} {:<36} {:>8} {:>5} {:>7} {:>5} {:>7}",

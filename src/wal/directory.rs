@@ -90,6 +90,9 @@ pub struct Options {
     /// Also read `.partial` files where the whole segment does not exist. Archive recovery
     /// never does.
     pub partials: bool,
+    /// A file that stands in for one more segment where that does not exist: a copy of what was being
+    /// received, named `SEGMENT.anything`.
+    pub tail: Option<PathBuf>,
 }
 
 /// The file that serves one segment of the chain.
@@ -149,10 +152,20 @@ impl Wal {
     /// Opens a directory of segments, plain or compressed: an archive or a `pg_wal`. Where a
     /// segment exists more than once, the whole one and then the plain one is read.
     pub fn open(dir: &Path, options: &Options) -> Result<Wal, Error> {
-        let listed = list_files(dir)?;
+        let mut listed = list_files(dir)?;
+        listed.extend(options.tail.iter().filter_map(|path| {
+            let segment = path.file_name()?.to_str()?.get(..24)?;
+            Some(ListedFile {
+                name: FileName::parse(&format!("{segment}.partial"))?,
+                packing: Packing::None,
+                path: path.clone(),
+            })
+        }));
         let is_segment = |file: &&ListedFile| match file.name {
             FileName::Segment { .. } => true,
-            FileName::Partial { .. } => options.partials,
+            FileName::Partial { .. } => {
+                options.partials || options.tail.as_ref() == Some(&file.path)
+            }
             _ => false,
         };
         let segments: Vec<_> = listed.iter().filter(is_segment).collect();

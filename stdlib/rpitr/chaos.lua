@@ -3,8 +3,12 @@
 -- A fault is plain data (`chaos.pause("primary", "5..20s")`), so that a schedule of faults can be written down;
 -- `chaos.inject(cluster, fault)` makes it happen and returns what undoes it. The faults are in `rpitr.chaos.faults`.
 
+local host = ...
+local args = require "rpitr.core.args"
+local json = require "rpitr.json"
 local run = require "rpitr.chaos.run"
 local schedule = require "rpitr.chaos.schedule"
+local shrink = require "rpitr.chaos.shrink"
 local targets = require "rpitr.chaos.targets"
 local writers = require "rpitr.workload.writers"
 
@@ -33,7 +37,19 @@ chaos.when = schedule.when
 -- @param spec { seed, duration, every, faults }
 chaos.schedule = schedule.make
 
+--- The schedule of a bundle, to run it again: `chaos.run { schedule = chaos.read_schedule(dir), ... }`.
+function chaos.read_schedule(dir)
+  return json.decode(host.fs_read(args.check("chaos.read_schedule", "dir", dir, "string") .. "/schedule.json"))
+end
+
+--- Seconds of a duration such as "10m".
+function chaos.seconds(duration)
+  return args.check("chaos.seconds", "duration", duration, "duration")
+end
+
 chaos.run = run.run
+
+chaos.shrink = shrink.run
 
 --- Keeps a run's numbers and its targets in a drill's report.
 function chaos.record(d, result)
@@ -66,6 +82,8 @@ function chaos.record(d, result)
     restore_seconds = result.restore_seconds,
     operations_per_second = result.stats.rate,
   }
+  -- Throughput and lag once a second, and when each fault came and went.
+  d:attach("chaos", { samples = result.samples, events = result.events, coverage = result.coverage })
   if #rows > 0 then
     d:table("targets restored", { "#", "target", "why", "rows", "lost", "phantom", "torn", "" }, rows)
   end

@@ -4,57 +4,113 @@
 -- standby with its own slot. Each is a node with one interface on every runtime; see `rpitr.lab.node`.
 -- What a lab creates is on record before it exists, so that `rpitr lab gc` finds it whatever
 -- happens to this process.
+--
+-- With `--lab NAME` the same calls give the servers of a standing environment (see docs/environments.md)
+-- instead: what the drill restores still goes beside them, into a lab of its own.
 
 local host, internal = ...
 local args = require "rpitr.core.args"
+local life = require "rpitr.lab.life"
 local node = require "rpitr.lab.node"
 
 local lab = {}
 
--- One lab a run, created when the first node is. It goes when the run ends, unless --keep says
--- otherwise; servers die with it, so it is the last thing that is cleaned up.
-local current
+-- The standing environment the lab works beside, if any, and what of it the script has asked for.
+local beside, taken = nil, {}
+local this_lab, made_lab, add_node
 
-local function keep_lab()
-  return host.options.keep == "always" or (host.options.keep == "failed" and internal.failed)
-end
-
-local function this_lab()
-  if current then
-    return current
-  end
-  local handle = host.lab_create {
-    script = internal.script,
-    run = host.options.run_id,
-    runtime = host.options.runtime,
-    keep = host.options.keep == "always",
-  }
-  current = { handle = handle, info = host.lab_info(handle), nodes = {}, archives = 0 }
-  table.insert(internal.at_exit, 1, function(ok)
-    internal.failed = internal.failed or not ok
-    local made = current
-    current = nil
-    if keep_lab() or internal.keep_this_lab then
-      host.lab_keep(made.handle)
-      host.print(
-        ("lab %s is kept: rpitr lab ls shows it, rpitr lab rm %s removes it"):format(made.info.id, made.info.id)
-      )
-    elseif host.scope_tripped() then
-      -- The second Ctrl-C: whoever pressed it wants the prompt back.
-      host.notice(("lab %s is left behind, its servers too: rpitr lab gc removes them"):format(made.info.id))
-    else
-      host.lab_destroy(made.handle)
+--- Attaches to a standing environment that is up, and checks it first.
+-- @param name string  recovery or pitr
+-- @param options { check = true }
+-- @return environment: `.nodes` by name, and each by its name: `env.primary`, `env.replica`; nodes are used
+--   like those of a lab; `env:check()`; whatever disturbs it asks (`--yes` agrees) and is undone at the end
+-- @error state (not up, unhealthy), environment (no engine), arg
+-- @usage print(lab.attach("recovery").primary:lsn()) -- needs: rpitr lab up recovery
+function lab.attach(name, options)
+  args.check("lab.attach", "name", name, "string")
+  local opts = args.options("lab.attach", options, { check = { "boolean", true } })
+  if not beside or beside.name ~= name then
+    if beside or made_lab() then
+      internal.raise({
+        kind = "state",
+        message = ("a run works beside one environment, and attaches to it before it makes nodes of its own"):format(),
+      }, 2)
     end
-  end)
-  return current
+    beside = require("rpitr.lab.standing").open(name, { lab = this_lab, add_node = add_node })
+  end
+  if opts.check then
+    beside:assert_healthy()
+  end
+  return beside
 end
+
+-- The environment of --lab.
+local function standing()
+  local name = host.options.lab
+  if not name then
+    return nil
+  end
+  return beside or lab.attach(name)
+end
+
+-- A server of the environment in place of one the script would make.
+local function take(role, what, version)
+  local environment = standing()
+  local found = environment[role]
+  if not found or taken[found] then
+    internal.raise({
+      kind = "state",
+      code = "standing",
+      message = ("%s: the standing environment %s has no %s%s"):format(
+        what,
+        environment.name,
+        found and "other " or "",
+        role
+      ),
+      hint = "run the script without --lab",
+    }, 3)
+  end
+  taken[found] = true
+  if version and version ~= found.major then
+    internal.raise({
+      kind = "arg",
+      message = ("%s runs PostgreSQL %d, not %d"):format(tostring(found), found.major, version),
+    }, 3)
+  end
+  return found
+end
+
+--- Says what a script is about to do to the standing environment, and asks. Without --lab nothing is asked.
+-- @param what string  an infinitive: "freeze and kill the standby"
+-- @error state (code "consent")  nobody agreed
+function lab.consent(what)
+  args.check("lab.consent", "what", what, "string")
+  local environment = standing()
+  if environment then
+    environment:consent(what)
+  end
+end
+
+-- One lab a run, created when the first node is.
+this_lab, made_lab = life.shared(function()
+  local environment = standing() or beside
+  local env = environment and environment:service(environment.primary.name).env or {}
+  return {
+    runtime = environment and "docker" or host.options.runtime,
+    beside = environment and environment.handle,
+    superuser = env.POSTGRES_USER,
+    password = env.POSTGRES_PASSWORD,
+  }
+end, function(handle, info, wanted)
+  return { handle = handle, info = info, nodes = {}, archives = 0, superuser = wanted.superuser or "postgres" }
+end)
 
 --- { id, folder, runtime } of this run's lab; `runtime` is "local" or "docker".
 function lab.info()
   return this_lab().info
 end
 
-local function add_node(name, role, options)
+function add_node(name, role, options)
   local here = this_lab()
   if here.nodes[name] then
     internal.raise({ kind = "arg", message = ("the lab already has a node named %q"):format(name) }, 3)
@@ -115,6 +171,13 @@ function lab.postgres(options)
     proxied = { "boolean", false },
     clock = { "boolean", false },
   })
+  if host.options.lab then
+    local primary = take("primary", "lab.postgres", opts.version)
+    if opts.conf then
+      primary:configure(opts.conf)
+    end
+    return primary
+  end
   local primary = add_node(opts.name, "primary", opts)
   primary:initdb { wal_segment_size = math.floor(opts.wal_segment_size), durable = opts.durable }
   primary:write_conf(base_settings(opts))
@@ -141,12 +204,45 @@ function lab.standby(primary, options)
     archive = { "boolean", false },
     conf = "table?",
   })
+  if host.options.lab then
+    local standby = take("standby", "lab.standby")
+    if opts.conf then
+      standby:configure(opts.conf)
+    end
+    primary:wait_streaming(standby)
+    return standby
+  end
   local standby = add_node(opts.name, "standby", { version = primary.major })
   standby:follow(primary, { archive = opts.archive, conf = opts.conf })
   if opts.sync then
     primary:synchronize(standby)
   end
   return standby
+end
+
+--- Creates a receiver of `primary`: pg_receivewal with a physical replication slot of its own, writing into the node's
+-- folder. It is a node like the others: start, stop, kill, pause, logs.
+-- @param primary node
+-- @param options { name = "receiver", synchronous = false, slot = string? }  `synchronous`: a commit on the primary
+--   waits until the receiver has it on disk; then nothing acknowledged can be lost with the primary, and nothing can be
+--   committed while the receiver is away
+-- @return node  with `receiver_lag`, `wait_received`, `complete_segment`; its WAL is in `node.data`
+-- @usage local receiver <close> = lab.receiver(primary)
+function lab.receiver(primary, options)
+  local opts = args.options("lab.receiver", options, {
+    name = { "string", "receiver" },
+    synchronous = { "boolean", false },
+    slot = "string?",
+  })
+  local receiver = add_node(opts.name, "receiver", { version = primary.major })
+  receiver:receive_from(primary, { slot = opts.slot, synchronous = opts.synchronous })
+  primary.receivers = primary.receivers or {}
+  table.insert(primary.receivers, receiver)
+  if opts.synchronous then
+    primary:configure { synchronous_standby_names = ("FIRST 1 (%q)"):format(opts.name) }
+    primary:wait_streaming(receiver, { sync = true })
+  end
+  return receiver
 end
 
 --- Adds a node without data: a restore fills it. Sandboxes listen on a private socket only.
@@ -157,7 +253,8 @@ end
 
 -- The nodes that exist, without making a lab when there is none.
 function internal.lab_nodes()
-  return current and current.nodes or {}
+  local made = made_lab()
+  return made and made.nodes or {}
 end
 
 --- The lab's nodes by name.

@@ -12,6 +12,7 @@ local lab = require "rpitr.lab"
 local proof = require "rpitr.pitr.proof"
 local report = require "rpitr.report"
 local stopwatch = require "rpitr.core.stopwatch"
+local wal_source = require "rpitr.pitr.source"
 local target = require "rpitr.pitr.target"
 local task = require "rpitr.task"
 local timer = require "rpitr.timer"
@@ -35,7 +36,7 @@ function pitr.window(pg)
   if not oldest then
     return nil
   end
-  local last = target.resolve(pg, oldest, { kind = "latest", inclusive = true })
+  local last = target.resolve(wal_source.of(pg), oldest, { kind = "latest", inclusive = true })
   return {
     from_lsn = oldest.stop_lsn,
     from_time = oldest.stop_time,
@@ -56,14 +57,17 @@ local RESTORE_OPTIONS = {
   verify = { "boolean", true },
   timeout = { "duration", 600 },
   conf = "table?",
+  wal = "any?",
 }
 
 local function make_plan(pg, opts)
   args.choice("pitr.restore", "option action", opts.action, ACTIONS)
   local wanted = target.parse(opts.to)
-  local chosen, resolved = target.choose(pg, wanted, opts.backup)
-  local wal = host.wal_range(pg.archive, resolved.timeline, chosen.start_lsn, resolved.stop.switchpoint)
+  local source = wal_source.of(pg, opts.wal)
+  local chosen, resolved = target.choose(pg, source, wanted, opts.backup)
+  local wal = host.wal_range(source.folder, resolved.timeline, chosen.start_lsn, resolved.stop.switchpoint, source.tail)
   return {
+    source = source,
     target = wanted,
     asked = target.describe(wanted),
     backup = chosen,
@@ -161,8 +165,7 @@ local function recovery_settings(node, pg, plan, conf)
     -- Prefetch asks for the segment behind the target, and a hole there would be fatal.
     settings.recovery_prefetch = "off"
   end
-  settings.restore_command =
-    host.archive_fetch_command(node.lab.handle, pg.archive, node.info.folder .. "/fetch.log", plan.backup.system_id)
+  settings.restore_command = wal_source.fetch_command(plan.source, node, plan.backup.system_id)
   for name, value in pairs(plan.settings) do
     settings[name] = value
   end
@@ -246,8 +249,9 @@ end
 -- @param options { to = { time = | xid = | lsn = | name = | immediate = true | latest = true,
 --   inclusive = true, timeline = integer? } | "latest" | "immediate", name = string?,
 --   action = "promote" | "pause" | "shutdown", backup = string?, verify = true, timeout = "10m",
---   conf = table? }  `name`: default "restored", with a number after the first; `verify`: read the
---   backup against its manifest first
+--   conf = table?, wal = receiver | snapshot | folder? }  `name`: default "restored", with a number after the first;
+--   `verify`: read the backup against its manifest first; `wal`: take the WAL from there instead of from the node's
+--   archive; of a receiver, with a snapshot of the segment it is receiving (see `archive.snapshot`)
 -- @return node with `.plan` and `.proof`; see `pitr.describe`
 -- @error archive, wal, postgres, verify, environment, arg
 -- @usage local restored = pitr.restore(pg, { to = { lsn = "0/3000148", inclusive = false } })
@@ -285,7 +289,7 @@ function pitr.nudge(node, options)
     internal.raise({ kind = "state", message = ("%s is not a paused restore"):format(node.name) }, 2)
   end
   local wanted = target.parse(opts.to)
-  local resolved = target.resolve(node.source, node.plan.backup, wanted)
+  local resolved = target.resolve(node.plan.source, node.plan.backup, wanted)
   if resolved.stop.switchpoint < before.reached_lsn then
     internal.raise({
       kind = "arg",
@@ -344,9 +348,12 @@ end
 
 --- The commit record of a transaction in a node's archive, or nil.
 -- @param xid integer  as `pg_current_xact_id()` gave it
-function pitr.commit_of(pg, xid)
+-- @param options { wal = receiver | snapshot | folder? }  as for `pitr.restore`
+function pitr.commit_of(pg, xid, options)
+  local opts = args.options("pitr.commit_of", options, { wal = "any?" })
   local first = pitr.catalog(pg)[1]
-  local index = host.wal_commits(pg.archive, nil, first.start_lsn, nil)
+  local source = wal_source.of(pg, opts.wal)
+  local index = host.wal_commits(source.folder, nil, first.start_lsn, nil, source.tail)
   return host.wal_commit_of(index, xid)
 end
 

@@ -52,7 +52,7 @@ end
 
 local function read_commits(opts)
   if opts.archive then
-    return { index = host.wal_commits(opts.archive, opts.timeline, opts.from, nil), from = opts.from }
+    return { index = host.wal_commits(opts.archive, opts.timeline, opts.from, nil, opts.tail), from = opts.from }
   end
 end
 
@@ -103,9 +103,10 @@ end
 --- Holds a database against a workload's ledger.
 -- @param node node  holding the shop database
 -- @param ledger  from `load:ledger()`
--- @param options { upto = lsn?, archive = string?, from = lsn?, timeline = integer? }
+-- @param options { upto = lsn?, archive = string?, from = lsn?, timeline = integer?, tail = string? }
 --   `upto`: the recovery target, exclusive; nil: everything. With `archive` and `from` the commit
---   of each operation is looked up in the WAL, which leaves nothing uncertain.
+--   of each operation is looked up in the WAL, which leaves nothing uncertain; `tail`: the file of a
+--   snapshot (`archive.snapshot`) that goes on where the archive ends.
 -- @return { lost, extra, torn, altered, uncertain, expected, present }
 --   lost: promised to a client, before the target, and not there; extra: there although it was
 --   refused or came after the target; torn: some rows of the transaction are missing; altered: its
@@ -116,6 +117,7 @@ function verify.ledger(node, ledger, options)
     archive = "string?",
     from = "lsn?",
     timeline = "integer?",
+    tail = "string?",
   })
   local commits = read_commits(opts)
   local found = find_operations(node)
@@ -137,10 +139,15 @@ function verify.ledger(node, ledger, options)
 end
 
 --- The operations a recovery to `upto` gives up: acknowledged, but committed at or after it.
--- @param options { upto = lsn, archive = string, from = lsn, timeline = integer? }
+-- @param options { upto = lsn, archive = string, from = lsn, timeline = integer?, tail = string? }
 function verify.given_up(ledger, options)
-  local opts =
-    args.options("verify.given_up", options, { upto = "lsn", archive = "string", from = "lsn", timeline = "integer?" })
+  local opts = args.options("verify.given_up", options, {
+    upto = "lsn",
+    archive = "string",
+    from = "lsn",
+    timeline = "integer?",
+    tail = "string?",
+  })
   local commits = read_commits(opts)
   local list = {}
   for _, entry in ipairs(ledger:list "ok") do

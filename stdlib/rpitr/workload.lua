@@ -16,7 +16,8 @@ local writers = require "rpitr.workload.writers"
 
 local workload = {}
 
-workload.database = "statelessCommerce"
+-- Beside a standing environment the drill has a database of its own.
+workload.database = host.options.lab and "statelessCommerce_drill" or "statelessCommerce"
 
 local SCHEMA = [[
 CREATE TABLE customers (
@@ -263,9 +264,7 @@ local function attempt(load, db, writer, sequence)
   end
 end
 
-local function write_orders(load, pg, writer)
-  local db <close> = pg:connect { dbname = workload.database, application_name = "writer " .. writer }
-  local sequence = 0
+local function write_on(load, db, writer, count)
   while not load.stopping do
     while load.paused and not load.stopping do
       host.event_wait(load.event)
@@ -273,12 +272,31 @@ local function write_orders(load, pg, writer)
     if load.stopping then
       break
     end
-    sequence = sequence + 1
-    attempt(load, db, writer, sequence)
+    attempt(load, db, writer, count())
     if load.pause_between > 0 then
       host.sleep(load.pause_between * (0.5 + load.draw()))
     end
   end
+end
+
+local function write_orders(load, pg, writer)
+  local sequence = 0
+  local function count()
+    sequence = sequence + 1
+    return sequence
+  end
+  repeat
+    local ok, e = xpcall(function()
+      local db <close> = pg:connect { dbname = workload.database, application_name = "writer " .. writer }
+      write_on(load, db, writer, count)
+    end, internal.as_error)
+    if not ok then
+      if e.kind ~= "sql" or not load.reconnect then
+        error(e, 0)
+      end
+      host.sleep(0.05)
+    end
+  until ok or load.stopping
 end
 
 local Load = { __name = "rpitr.Load" }
@@ -286,9 +304,10 @@ Load.__index = Load
 
 --- Starts concurrent writers against a node.
 -- @param pg node  holding the database `workload.init` created
--- @param options { clients = integer?, rate = number?, ledger = string?, first = 1 }
+-- @param options { clients = integer?, rate = number?, ledger = string?, first = 1, reconnect = false }
 --   `rate` is orders a second over all clients (default 400); `ledger` a file to append to; `first`: number
---   of the first writer. A second workload on the same database needs writers of its own.
+--   of the first writer. A second workload on the same database needs writers of its own. `reconnect`: a
+--   writer that loses the server tries again until the workload is stopped, as an application would.
 -- @return Load with :stop(), :stats(), :ledger(), :wait_orders(n); closing it stops the writers
 function workload.start(pg, options)
   local opts = args.options("workload.start", options, {
@@ -296,6 +315,7 @@ function workload.start(pg, options)
     rate = { "number", 400 },
     ledger = "string?",
     first = { "integer", 1 },
+    reconnect = { "boolean", false },
   })
   local db <close> = pg:connect { dbname = workload.database }
   local load = setmetatable({
@@ -306,6 +326,7 @@ function workload.start(pg, options)
     ledger_ = open_ledger(opts.ledger),
     acknowledged = 0,
     failed = 0,
+    reconnect = opts.reconnect,
     errors = {},
     event = host.event_new(),
     writers = {},

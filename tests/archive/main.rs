@@ -379,7 +379,10 @@ fn fetch_refuses_what_it_cannot_vouch_for() {
     assert_eq!(d.fetch(&name(1, 5)), refused(255, "compressed"));
     fs::write(d.archive.join("00000002.history"), b"").unwrap();
     assert_eq!(d.fetch("00000002.history"), refused(255, "bad_text"));
-    let other = FetchOptions { system_id: Some(7) };
+    let other = FetchOptions {
+        system_id: Some(7),
+        ..FetchOptions::default()
+    };
     let error = fetch(&d.archive, &name(1, 4), &d.dest, &other).unwrap_err();
     assert_eq!(
         (error.fetch_exit_code(), error.code()),

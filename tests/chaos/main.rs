@@ -9,19 +9,20 @@ mod defects;
 mod work;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use common::Bench;
 use rpitr::verify::{Draw, Word, draw};
 use work::Work;
 
-/// A short stress run, made once; its folder goes with the test program's temporary files.
+/// A short stress run, made once; its folder is the build's own for temporary files, and the next run's.
 fn run() -> PathBuf {
-    static RUN: OnceLock<(Bench, PathBuf)> = OnceLock::new();
-    let (_, folder) = RUN.get_or_init(|| {
+    static RUN: OnceLock<PathBuf> = OnceLock::new();
+    let made = RUN.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("chaos-run");
+        let _ = fs::remove_dir_all(&folder);
         let bench = Bench::new();
-        let folder = bench.dir().join("bundle");
         let done = bench.run(&[
             "stress",
             "--duration=3s",
@@ -31,9 +32,9 @@ fn run() -> PathBuf {
         ]);
         assert_eq!(done.code, Some(0), "{}\n{}", done.stdout, done.stderr);
         bench.assert_clean(&[]);
-        (bench, folder)
+        folder
     });
-    folder.clone()
+    made.clone()
 }
 
 #[test]
@@ -87,6 +88,15 @@ fn every_planted_defect_is_found() {
 }
 
 #[test]
+fn the_lua_suites_pass() {
+    let bench = Bench::new();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lua/chaos");
+    let done = bench.run(&["test", folder]);
+    assert_eq!(done.code, Some(0), "{}\n{}", done.stdout, done.stderr);
+    bench.assert_clean(&[]);
+}
+
+#[test]
 fn a_run_in_which_too_little_happened_is_unknown() {
     let bench = Bench::new();
     let cases: [fn(&mut serde_json::Value); 3] = [
@@ -120,4 +130,48 @@ fn what_is_no_bundle_is_refused_with_a_reason() {
         done.stderr
     );
     assert_eq!(done.code, Some(11));
+    // A run that was killed has written what it knew, but not how it ended.
+    let work = Work::of(&run());
+    fs::remove_file(work.path("final.tsv.zst")).unwrap();
+    let done = bench.run(&["verify", &work.folder.path().display().to_string()]);
+    assert!(done.stderr.contains("did not end"), "{}", done.stderr);
+    assert_eq!(done.code, Some(10));
+}
+
+/// Faults under load, and the same schedule again.
+#[test]
+fn a_chaos_run_is_proved_and_its_schedule_replays() {
+    let bench = Bench::new();
+    let (first, again) = (bench.dir().join("first"), bench.dir().join("again"));
+    let small = [
+        "--duration=8s",
+        "--restores=3",
+        "--targets=200",
+        "--think=0..5ms",
+    ];
+    let run = |words: &[&str], folder: &PathBuf| {
+        let bundle = format!("--bundle={}", folder.display());
+        let done = bench.run(&[words, &small, &[&bundle]].concat());
+        assert_eq!(done.code, Some(0), "{}\n{}", done.stdout, done.stderr);
+        assert!(done.stdout.contains("PROVED  chaos"), "{}", done.stdout);
+        fs::read_to_string(folder.join("schedule.json")).unwrap()
+    };
+    let faults = "--faults=pause,kill_tree,ack_loss,reset,archive_fail";
+    let planned = run(&["chaos", "--seed=3", faults], &first);
+    let folder = first.display().to_string();
+    assert_eq!(run(&["chaos", "replay", &folder], &again), planned);
+    let fired = |folder: &PathBuf| {
+        let events = fs::read_to_string(folder.join("events.jsonl")).unwrap();
+        let line = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+        let injected = events
+            .lines()
+            .map(line)
+            .filter(|event| event["e"] == "inject");
+        injected
+            .map(|event| event["kind"].as_str().unwrap().to_string())
+            .collect::<Vec<_>>()
+    };
+    assert!(!fired(&first).is_empty(), "{:?}", fired(&first));
+    assert_eq!(fired(&first), fired(&again));
+    bench.assert_clean(&[]);
 }

@@ -7,6 +7,7 @@ mod cases;
 mod majors;
 #[path = "../pg/mod.rs"]
 mod pg;
+mod restores;
 
 use std::path::{Path, PathBuf};
 
@@ -168,7 +169,7 @@ fn every_kind_is_told_apart() {
         assert!(backup.stop <= incident.target.lsn && incident.target.lsn <= incident.xact.start);
     }
     assert!(found.iter().any(|i| i.backup.is_some()));
-    drop(world.root);
+    restores::targets(&world, &found);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Stop points, commits and archives, read from the WAL itself.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mlua::{Lua, Table, UserData, UserDataRef};
 
@@ -29,6 +29,8 @@ pub fn register(host: &HostTable) -> mlua::Result<()> {
     survey::register(host)
 }
 
+type MaybeLsn = Option<UserDataRef<LuaLsn>>;
+
 /// Reading WAL is work for another thread: the script's other tasks go on.
 pub(super) async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
@@ -43,12 +45,21 @@ pub(in crate::bindings) async fn view(folder: &str) -> Result<(), Failure> {
     Ok(guard(local_view(Path::new(folder))).await??)
 }
 
+/// The path of one file that is read, too.
+async fn viewed(file: Option<String>) -> Result<Option<PathBuf>, Failure> {
+    if let Some(file) = &file {
+        view(file).await?;
+    }
+    Ok(file.map(PathBuf::from))
+}
+
 fn wal(host: &HostTable) -> mlua::Result<()> {
     // What recovery to a target will do, from the WAL alone.
     host.waiting("wal_stop_point", |lua, request: Table| async move {
         let folder: String = request.get("archive").map_err(internal)?;
         let options = Options {
             timeline: request.get("timeline").map_err(internal)?,
+            tail: viewed(request.get("tail").map_err(internal)?).await?,
             ..Options::default()
         };
         let request = read_request(&request)?;
@@ -64,16 +75,22 @@ fn wal(host: &HostTable) -> mlua::Result<()> {
     host.waiting(
         "wal_commits",
         |_,
-         (folder, timeline, from, to): (
+         (folder, timeline, from, to, tail): (
             String,
             Option<u32>,
             UserDataRef<LuaLsn>,
-            Option<UserDataRef<LuaLsn>>,
+            MaybeLsn,
+            Option<String>,
         )| {
             let (from, to) = (from.0, to.map(|lsn| lsn.0));
             async move {
                 view(&folder).await?;
-                off_thread(move || CommitIndex::read(Path::new(&folder), timeline, from, to)).await
+                let options = Options {
+                    timeline,
+                    tail: viewed(tail).await?,
+                    ..Options::default()
+                };
+                off_thread(move || CommitIndex::read(Path::new(&folder), &options, from, to)).await
             }
         },
     )?;
@@ -121,19 +138,8 @@ struct CommitIndex {
 impl UserData for CommitIndex {}
 
 impl CommitIndex {
-    fn read(
-        folder: &Path,
-        timeline: Option<u32>,
-        from: Lsn,
-        to: Option<Lsn>,
-    ) -> Result<Self, Failure> {
-        let wal = Wal::open(
-            folder,
-            &Options {
-                timeline,
-                ..Options::default()
-            },
-        )?;
+    fn read(folder: &Path, options: &Options, from: Lsn, to: Option<Lsn>) -> Result<Self, Failure> {
+        let wal = Wal::open(folder, options)?;
         let mut index = CommitIndex {
             commits: Vec::new(),
             by_xid: HashMap::new(),
@@ -253,14 +259,31 @@ fn archives(host: &HostTable) -> mlua::Result<()> {
     // The segments a recovery from `from` to `to` asks for: { files, bytes, first, last }.
     host.waiting(
         "wal_range",
-        |lua, (folder, timeline, from, to): (String, u32, UserDataRef<LuaLsn>, UserDataRef<LuaLsn>)| async move {
+        |lua,
+         (folder, timeline, from, to, tail): (
+            String,
+            u32,
+            UserDataRef<LuaLsn>,
+            UserDataRef<LuaLsn>,
+            Option<String>,
+        )| async move {
             view(&folder).await?;
-            let wal = Wal::open(Path::new(&folder), &Options { timeline: Some(timeline), ..Options::default() })?;
+            let options = Options {
+                timeline: Some(timeline),
+                tail: viewed(tail).await?,
+                ..Options::default()
+            };
+            let wal = Wal::open(Path::new(&folder), &options)?;
             let size = wal.segment_size().bytes();
             let wanted = from.0.segment(size)..=to.0.segment(size);
-            let files: Vec<_> = wal.files().filter(|(number, _)| wanted.contains(number)).collect();
+            let files: Vec<_> = wal
+                .files()
+                .filter(|(number, _)| wanted.contains(number))
+                .collect();
             let name = |file: Option<&(u64, &SegmentFile)>| {
-                file.and_then(|(_, file)| Some(file.path.file_name()?.to_string_lossy().into_owned()))
+                file.and_then(|(_, file)| {
+                    Some(file.path.file_name()?.to_string_lossy().into_owned())
+                })
             };
             let fill = || -> mlua::Result<Table> {
                 let table = lua.create_table()?;

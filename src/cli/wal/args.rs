@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::filter::{Bound, Range};
+use super::snapshot::Snapshot;
+use super::watch::Watch;
 use crate::wal::{AnalysisOptions, Wanted, kinds};
 
 #[derive(Debug, Subcommand)]
@@ -21,6 +23,10 @@ pub enum WalCommand {
     Find(Find),
     /// Show what happened in order: timelines, backups, restore points, checkpoints
     Timeline(Place),
+    /// Keep a catalogue of captured WAL: what is there, gaps, damage, lag
+    Watch(Watch),
+    /// Copy the segment that is being received, up to its last good record, for a restore
+    Snapshot(Snapshot),
 }
 
 impl WalCommand {
@@ -33,6 +39,8 @@ impl WalCommand {
             | WalCommand::Timeline(place) => place,
             WalCommand::Commits(commits) => &commits.place,
             WalCommand::Find(find) => &find.commits.place,
+            WalCommand::Watch(watch) => return (&watch.place, watch.json),
+            WalCommand::Snapshot(snapshot) => return (&snapshot.place, snapshot.json),
         };
         (&place.place, place.json)
     }

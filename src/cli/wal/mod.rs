@@ -9,9 +9,11 @@ mod filter;
 mod find;
 mod ls;
 mod output;
+mod snapshot;
 mod stats;
 mod timeline;
 mod verify;
+mod watch;
 
 pub use args::WalCommand;
 
@@ -24,6 +26,9 @@ use crate::runtime::{Source, open_source};
 
 /// Runs one WAL command to an exit code.
 pub fn run(command: &WalCommand, global: &Global) -> i32 {
+    if let WalCommand::Watch(watch) = command {
+        return watch::run(watch, global);
+    }
     let (place, json) = command.place();
     let mut output = Output::new(global, json);
     let outcome = open(place).and_then(|source| dispatch(command, &source, &mut output));
@@ -48,6 +53,9 @@ fn dispatch(command: &WalCommand, source: &Source, output: &mut Output) -> Resul
         WalCommand::Commits(args) => commits::run(args, source, output),
         WalCommand::Find(args) => find::run(args, source, output),
         WalCommand::Timeline(args) => timeline::run(args, source, output),
+        WalCommand::Snapshot(args) => snapshot::run(args, source, output),
+        // It opens its place itself, and goes on.
+        WalCommand::Watch(_) => Ok(exit::PASS),
     }
 }
 

@@ -13,6 +13,8 @@ pub enum Error {
     TooOld { address: String, version: String },
     #[error("cannot use the Docker engine at {address}: {reason}")]
     BadAddress { address: String, reason: String },
+    #[error("the Docker engine at {address} is on another machine")]
+    Remote { address: String },
     #[error("the Docker context \"{name}\" cannot be used: {reason}")]
     BadContext { name: String, reason: String },
     #[error("the engine has no image {image}")]
@@ -27,6 +29,12 @@ pub enum Error {
     },
     #[error("port {port} is taken on the engine's machine")]
     PortTaken { port: u16, reason: String },
+    #[error("a port that was asked for is taken on the engine's machine")]
+    PublishedPortTaken { reason: String },
+    #[error("image {image} cannot be pulled")]
+    Pull { image: String, reason: String },
+    #[error("image {tag} cannot be built")]
+    Build { tag: String, reason: String },
     #[error("container {container} is gone: somebody removed it")]
     Gone { container: String },
     #[error("cannot {doing} {what}: {source}")]
@@ -89,6 +97,12 @@ impl From<Error> for Failure {
                 new(Kind::Environment, "engine_address")
                     .hint("docker context ls shows the contexts; DOCKER_HOST overrides them")
             }
+            Error::Remote { .. } => new(Kind::Environment, "remote_engine")
+                .detail("servers are published on 127.0.0.1, which is out of reach there")
+                .hint(
+                    "set RPITR_PUBLISH to the address of the engine's machine on which this one may reach them, \
+                     or forward the engine's socket and the ports",
+                ),
             Error::NoImage { tried, .. } => new(Kind::Environment, "no_image")
                 .detail(tried.join("\n"))
                 .hint(
@@ -103,6 +117,16 @@ impl From<Error> for Failure {
                 retryable: true,
                 ..new(Kind::Environment, "port_taken").detail(reason)
             },
+            Error::PublishedPortTaken { reason } => {
+                new(Kind::Environment, "port_taken").detail(reason)
+            }
+            Error::Pull { reason, .. } => new(Kind::Environment, "pull_failed")
+                .detail(reason)
+                .hint(
+                    "is the registry reachable from the engine's machine, the name right, and a login needed? \
+                     An image that is on the engine already needs no pull",
+                ),
+            Error::Build { reason, .. } => new(Kind::Script, "build_failed").detail(reason),
             Error::Gone { .. } => new(Kind::State, "container_gone"),
             Error::CutShort { .. } => new(Kind::State, "cut_short")
                 .hint("the container was stopped, killed or removed; docker ps -a shows it"),

@@ -57,10 +57,10 @@ impl Output {
 }
 
 /// Marks a program in its environment, so that it can be found and killed.
-const MARK: &str = "RPITR_EXEC";
+pub(super) const MARK: &str = "RPITR_EXEC";
 
 /// Signals everything that carries a mark.
-const SIGNAL_MARKED: &str = r#"for p in /proc/[0-9]*; do
+pub(super) const SIGNAL_MARKED: &str = r#"for p in /proc/[0-9]*; do
   if tr '\0' '\n' <"$p/environ" 2>/dev/null | grep -qxF "$1"; then kill -s "$2" "${p#/proc/}"; fi
 done"#;
 
@@ -107,7 +107,6 @@ impl Engine {
         let exec = Exec {
             user,
             command,
-            env: vec!["LC_ALL=C".into()],
             stdin,
             ..Exec::default()
         };
@@ -168,7 +167,7 @@ impl Engine {
             attach_stdout: Some(true),
             attach_stderr: Some(true),
             cmd: Some(exec.command.clone()),
-            env: Some(exec.env.clone()),
+            env: Some([&["LC_ALL=C".to_string()], exec.env.as_slice()].concat()),
             user: Some(exec.user.to_string()),
             working_dir: exec.cwd.clone(),
             ..CreateExecOptions::default()

@@ -20,8 +20,10 @@ mod network;
 mod node;
 mod place;
 mod remove;
+mod script;
 mod server;
 mod session;
+mod standing;
 mod start;
 mod tar;
 mod view;
@@ -32,4 +34,10 @@ pub(super) use exec::Signaller;
 pub use lab::DockerLab;
 pub use network::{Inspection, Limits};
 pub use node::DockerNode;
+pub use script::{
+    Action, Build, NewContainer, Parts, Program, Published, RunningProgram, ScriptContainers,
+    answers,
+};
+pub use tar::{first_file, tar_of_one};
+pub use standing::{ARCHIVE_FOLDER, Service};
 pub use view::{local_store, local_view};

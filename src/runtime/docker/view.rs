@@ -63,7 +63,7 @@ if [ -d "$p" ]; then
   set -- * .[!.]*
   stat -c '%F/%s/%i %s %y %z/%n' -- "$@" 2>/dev/null || :
 elif [ -e "$p" ]; then
-  echo F; cd "$(dirname "$p")" && stat -c '%F/%s/%i %s %y %z/%n' -- "$(basename "$p")"
+  echo F; cd "${p%/*}/" && stat -c '%F/%s/%i %s %y %z/%n' -- "${p##*/}"
 else echo N
 fi"#;
 /// Sends files: a line with name and length, then the bytes.
@@ -133,6 +133,24 @@ impl DockerLab {
         };
         let text = path.display().to_string();
         if !self.is_usable(&container).await? {
+            let folder = self.stat_at_rest(&container, &text).await?;
+            if folder.is_some_and(|(is_folder, _)| is_folder) {
+                // Switched on again, to read its disk; nothing runs in it until somebody starts it.
+                let paused = self
+                    .inspect(&container)
+                    .await?
+                    .is_some_and(|seen| seen.paused);
+                if paused {
+                    return Err(Error::Answer {
+                        what: text,
+                        reason: format!(
+                            "container {container} is paused, so its files cannot be listed"
+                        ),
+                    });
+                }
+                self.start_container(&container, 0).await?;
+                return Box::pin(self.view_into(mirror, path)).await;
+            }
             // Frozen or off: one file at a time is what the engine offers.
             return match self.download(&container, &text).await? {
                 Some(bytes) => store(path, &bytes),

@@ -11,6 +11,7 @@ use super::{LocalNode, Until};
 use crate::postgres::{self, ClusterState, PostmasterPid, PostmasterStatus};
 use crate::runtime::Error;
 use crate::runtime::process::{self, Proc, Wanted};
+use crate::runtime::receiver;
 
 /// The state of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +111,9 @@ const FORCE: Duration = Duration::from_secs(10);
 impl LocalNode {
     pub async fn status(&self) -> Result<Status, Error> {
         let data_dir = self.record.borrow().data_dir.clone();
+        if self.is_receiver() {
+            return Ok(self.receiver_status());
+        }
         if let Some((postmaster, file)) = self.postmaster()? {
             return Ok(match file.and_then(|file| file.status) {
                 _ if postmaster.is_stopped() => Status::Paused,
@@ -129,6 +133,9 @@ impl LocalNode {
     /// The postmaster that serves this data directory, whoever started it. A pid file alone proves
     /// nothing: its process must be a server that works there.
     fn postmaster(&self) -> Result<Option<(Proc, Option<PostmasterPid>)>, Error> {
+        if self.is_receiver() {
+            return Ok(self.receiver().map(|proc| (proc, None)));
+        }
         let data_dir = self.record.borrow().data_dir.clone();
         let file = PostmasterPid::read(&data_dir)?;
         if let Some(file) = file
@@ -168,28 +175,44 @@ impl LocalNode {
         })
     }
 
-    pub(super) fn wrong_state(
-        &self,
-        is: Status,
-        operation: &'static str,
-        wanted: &'static str,
-    ) -> Error {
-        Error::WrongState {
-            node: self.name(),
-            is: is.to_string(),
-            operation,
-            wanted,
-        }
-    }
-
     fn label(&self) -> String {
         format!("node \"{}\"", self.name())
+    }
+
+    fn is_receiver(&self) -> bool {
+        self.record.borrow().role == receiver::ROLE
+    }
+
+    /// The `pg_receivewal` that works in this node's directory.
+    fn receiver(&self) -> Option<Proc> {
+        let wanted = Wanted {
+            dir: Some(self.record.borrow().data_dir.clone()),
+            ..Wanted::default()
+        };
+        wanted.find().into_iter().next()
+    }
+
+    fn receiver_status(&self) -> Status {
+        let dir = self.record.borrow().dir.clone();
+        match self.receiver() {
+            Some(proc) if proc.is_stopped() => Status::Paused,
+            Some(_) => Status::Running,
+            None if !dir.join(receiver::ARGUMENTS).exists() => Status::Absent,
+            None if dir.join(receiver::RUNNING).exists() => Status::Crashed,
+            None => Status::Stopped,
+        }
     }
 
     async fn need_postmaster(&self, operation: &'static str) -> Result<Proc, Error> {
         match self.postmaster()? {
             Some((proc, _)) => Ok(proc),
-            None => Err(self.wrong_state(self.status().await?, operation, "running")),
+            None => {
+                let status = self.status().await?;
+                Err(self
+                    .record
+                    .borrow()
+                    .wrong_state(status, operation, "running"))
+            }
         }
     }
 
@@ -276,7 +299,10 @@ impl LocalNode {
     pub async fn promote(&self) -> Result<(), Error> {
         let status = self.status().await?;
         if status != Status::Standby {
-            return Err(self.wrong_state(status, "promote", "standby"));
+            return Err(self
+                .record
+                .borrow()
+                .wrong_state(status, "promote", "standby"));
         }
         let postmaster = self.need_postmaster("promote").await?;
         self.write_file("promote", b"", 0o600).await?;
@@ -296,7 +322,10 @@ impl LocalNode {
                     return Ok(status);
                 }
                 (Status::Stopped | Status::Crashed | Status::Absent, _) => {
-                    return Err(self.wrong_state(status, "waiting", "running"));
+                    return Err(self
+                        .record
+                        .borrow()
+                        .wrong_state(status, "waiting", "running"));
                 }
                 _ if started.elapsed() >= timeout => {
                     return Err(Error::StartTimeout {

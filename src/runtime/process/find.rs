@@ -37,9 +37,11 @@ impl Proc {
         Proc::get(self.pid).filter(|now| now.start == self.start)
     }
 
-    /// Whether this is a PostgreSQL server process that works in `dir`: its postmaster or a child.
+    /// Whether this is a PostgreSQL server process that works in `dir`, its postmaster or a child, or a
+    /// receiver that writes there.
     pub fn serves(&self, dir: &Path) -> bool {
-        platform::program(self.pid).is_some_and(|name| name == "postgres" || name == "postmaster")
+        const SERVERS: [&str; 3] = ["postgres", "postmaster", "pg_receivewal"];
+        platform::program(self.pid).is_some_and(|name| SERVERS.contains(&name.as_str()))
             && platform::cwd(self.pid).is_none_or(|cwd| cwd.starts_with(dir))
     }
 

@@ -78,6 +78,15 @@ function Bundle:judge()
   return json.decode(text), shown
 end
 
+--- The lines of one of the files that have one JSON value a line.
+function Bundle:lines(name)
+  local list = json.array {}
+  for line in host.fs_read(self:path(name)):gmatch "[^\n]+" do
+    list[#list + 1] = json.decode(line)
+  end
+  return list
+end
+
 --- Removes a folder nobody asked for.
 function Bundle:discard()
   if self.temporary then

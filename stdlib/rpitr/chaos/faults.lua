@@ -5,7 +5,7 @@
 
 local _, internal = ...
 local args = require "rpitr.core.args"
-local kinds = require "rpitr.chaos.kinds"
+local kinds = require("rpitr.chaos.kinds").list
 local range = require "rpitr.core.range"
 
 local faults = {}

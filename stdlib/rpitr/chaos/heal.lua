@@ -1,6 +1,7 @@
 --- What a fault leaves in the script's hand: the way back, and the proof that it was taken.
 
 local host, internal = ...
+local args = require "rpitr.core.args"
 
 local heal = {}
 
@@ -26,7 +27,8 @@ local function forget(session, undo)
 end
 
 --- Heals a fault of a session. Once begun, it is seen through whatever happens around it.
-function heal.now(session, undo, probe)
+-- @param patience number?  seconds a probe may take until it holds; nil: no probes
+function heal.now(session, undo, patience)
   if undo.healed then
     return undo.result
   end
@@ -37,7 +39,7 @@ function heal.now(session, undo, probe)
   if effect.fired then
     fired = effect.fired(undo)
   end
-  local result = host.chaos_heal(session.handle, undo.seq, probe)
+  local result = host.chaos_heal(session.handle, undo.seq, patience)
   -- Nothing to heal any more: its time was up and the guardian came first.
   result = result or { seconds = 0, checks = {}, by = "guardian" }
   if result.failure then
@@ -60,12 +62,16 @@ function heal.now(session, undo, probe)
 end
 
 --- Takes the fault back and proves that the cluster works again. A second time it does nothing.
+-- @param options { patience = "60s" }  what a probe may take until it holds
 -- @return { seconds, checks = { { name, ok, detail, seconds } ... }, fired, lasted }  `ok` is nil for a probe that another fault
 --   stands in the way of; `fired`: how often the fault struck, for those that wait for an occasion
-function Undo:heal()
-  return heal.now(self.session, self, true)
+function Undo:heal(options)
+  local opts = args.options("undo:heal", options, { patience = { "duration", 60 } })
+  return heal.now(self.session, self, opts.patience)
 end
 
-Undo.__close = Undo.heal
+function Undo:__close()
+  self:heal()
+end
 
 return heal

@@ -6,7 +6,7 @@
 local host, internal = ...
 local args = require "rpitr.core.args"
 local heal = require "rpitr.chaos.heal"
-local kinds = require "rpitr.chaos.kinds"
+local kinds = require("rpitr.chaos.kinds").list
 local legal = require "rpitr.chaos.legal"
 
 local inject = {}
@@ -54,12 +54,12 @@ local function open(cluster)
         for i = #closing.active, 1, -1 do
           -- Servers may have been stopped by now: nothing to probe.
           internal.cleanup(function()
-            heal.now(closing, closing.active[i], false)
+            heal.now(closing, closing.active[i])
           end)
         end
       end
       for _, seq in ipairs(closing.links) do
-        internal.cleanup(host.chaos_heal, closing.handle, seq, false)
+        internal.cleanup(host.chaos_heal, closing.handle, seq)
       end
       host.chaos_close(closing.handle)
     end)
@@ -108,6 +108,8 @@ end
 --- Makes a fault happen.
 -- @param cluster { primary = node, standby = node?, receiver = node? }
 -- @param fault fault  see the constructors
+-- @param options { ttl = duration? }  after this the guardian heals it, whatever the script does; default: the longest it
+--   should last, and five minutes
 -- @return undo: closable; `undo:heal()` takes the fault back, proves that the cluster works again and returns
 --   { seconds, checks, fired }. Raises an error with code "heal_failed" when it does not. Healing twice is fine.
 -- Raises an error with code "illegal" when another fault stands in the way.
@@ -115,7 +117,8 @@ end
 -- local c = chaos.cluster { standby = false }
 -- local undo <close> = chaos.inject(c, chaos.pause "primary")
 -- undo:heal()
-function inject.inject(cluster, fault)
+function inject.inject(cluster, fault, options)
+  local opts = args.options("chaos.inject", options, { ttl = "duration?" })
   args.check("chaos.inject", "cluster", cluster, "table")
   args.check("chaos.inject", "fault", fault, "table")
   local kind = kinds[fault.kind]
@@ -145,21 +148,21 @@ function inject.inject(cluster, fault)
   local plan = effect.plan and effect.plan(cluster, fault, node, undo) or {}
   local uses = legal.uses(fault)
   local now = math.floor(host.time_now():unix() * 1000)
-  local longest = fault.duration and fault.duration[2] or 0
+  local ttl = opts.ttl or (fault.duration and fault.duration[2] or 0) + SLACK
   undo.seq = host.chaos_begin(here.handle, {
     seq = 0,
     fault = fault,
     undo = plan[1] and plan or nil,
     uses = uses[1] and uses or nil,
     began = now,
-    ["until"] = now + math.floor((longest + SLACK) * 1000),
+    ["until"] = now + math.floor(ttl * 1000),
   })
   table.insert(here.active, undo)
   undo.began = host.now()
   local done, problem = xpcall(effect.strike, internal.as_error, cluster, fault, node, undo)
   if not done then
     -- Half a fault is taken back at once; what went wrong first is what counts.
-    pcall(heal.now, here, undo, false)
+    pcall(heal.now, here, undo)
     internal.rethrow(problem)
   end
   return undo

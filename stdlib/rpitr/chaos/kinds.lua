@@ -6,7 +6,7 @@
 local NODES = { "primary", "standby" }
 local EDGES = { "client", "standby", "receiver" }
 
-return {
+local list = {
   -- Processes
   pause = { class = "process", targets = NODES, uses = { "process:%s" } },
   kill_tree = { class = "process", targets = NODES, uses = { "process:%s" } },
@@ -43,3 +43,5 @@ return {
   kill_capturer = { class = "process", targets = { "receiver" }, uses = { "process:%s" } },
   kill_orchestrator = { class = "orchestration", targets = { "rpitr" }, uses = {}, lasting = false },
 }
+
+return { list = list }

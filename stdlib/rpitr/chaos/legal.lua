@@ -4,7 +4,7 @@
 -- go on, a cable that is cut cannot be slow.
 
 local args = require "rpitr.core.args"
-local kinds = require "rpitr.chaos.kinds"
+local kinds = require("rpitr.chaos.kinds").list
 
 local legal = {}
 

@@ -55,7 +55,8 @@ local function progress(here, crew, started)
   }
 end
 
-local function failed(bundle, event, e, what)
+local function failed(here, bundle, event, e, what)
+  here.say(("%s of %s: %s: %s"):format(event.fault.kind, event.fault.target, what:gsub("_", " "), e.message))
   bundle:event {
     e = what,
     n = event.n,
@@ -66,47 +67,79 @@ end
 
 -- One fault from injection to healed. A fault that could not be injected is written down and does not
 -- end the run: the coverage tells.
-local function fire(here, bundle, event, inject)
-  local ok, undo = xpcall(inject, internal.as_error, here.cluster, event.fault)
+local function fire(here, bundle, event, started)
+  here.struck = event.fault.target
+  local ok, undo = xpcall(faults.inject, internal.as_error, here.cluster, event.fault)
   if not ok then
-    failed(bundle, event, undo, "inject_failed")
+    here.struck = nil
+    failed(here, bundle, event, undo, "inject_failed")
     return
   end
   bundle:event { e = "inject", n = event.n, kind = event.fault.kind, target = event.fault.target, hold = event.hold }
-  here.active = { event.fault.kind .. " " .. tostring(event.fault.target or "") }
+  here.active = { event.fault.kind .. " " .. event.fault.target }
+  local began = host.now()
   host.sleep(event.hold)
   local healed, e = xpcall(undo.heal, internal.as_error, undo)
-  here.active = {}
+  here.active, here.struck = {}, nil
   if healed then
     bundle:event { e = "heal", n = event.n, kind = event.fault.kind, seconds = e.seconds, fired = e.fired }
+    here.say(
+      ("%5.1f s  %s of %s for %.1f s, healed in %.1f s"):format(
+        began - started,
+        event.fault.kind,
+        event.fault.target,
+        event.hold,
+        e.seconds
+      )
+    )
   else
-    failed(bundle, event, e, "heal_failed")
+    failed(here, bundle, event, e, "heal_failed")
   end
 end
 
 -- A base backup that runs while a fault strikes; whether it survives is part of the run.
 local function backup_meanwhile(here, bundle, event)
   return task.spawn(function()
-    local ok, e = xpcall(pitr.backup, internal.as_error, here.primary, { label = "chaos-" .. event.n })
+    local ok, e = xpcall(pitr.backup, internal.as_error, here.primary, { label = here.label .. "-" .. event.n })
     bundle:event { e = "backup", n = event.n, kind = "backup", reason = ok and "complete" or e.message }
   end)
 end
 
---- Fires every event; returns when the run's duration is over and the last one is healed.
+-- How much longer than planned a run may go on until it has the operations it requires: on a slow machine
+-- the clock runs, and nothing happens.
+local GRACE = 180
+
+-- Whether the run goes on: it lasts as long as planned, until every event that has a time has fired, and
+-- until enough was done to judge it by.
+local function unfinished(here, crew, seen, waiting)
+  local elapsed = seen.elapsed()
+  if elapsed < here.duration then
+    return true
+  end
+  for _, event in ipairs(waiting) do
+    if event.at then
+      return true
+    end
+  end
+  local stats = crew:stats()
+  return stats.acknowledged < here.required.operations and not stats.finished and elapsed < here.duration + GRACE
+end
+
+--- Fires the events; returns when the run is over and the last one is healed.
 function nemesis.run(here, bundle, crew, started)
   local waiting = table.move(here.plan.events, 1, #here.plan.events, 1, {})
   local seen = progress(here, crew, started)
   local backups = {}
-  while seen.elapsed() < here.duration do
+  while unfinished(here, crew, seen, waiting) do
     local event = due(waiting, seen)
     if event then
       if event.when and event.when.backup then
         backups[#backups + 1] = backup_meanwhile(here, bundle, event)
         host.sleep(TICK)
       end
-      fire(here, bundle, event, faults.inject)
+      fire(here, bundle, event, started)
     else
-      host.sleep(math.min(TICK, math.max(here.duration - seen.elapsed(), 0)))
+      host.sleep(TICK)
     end
   end
   for _, backup in ipairs(backups) do
@@ -118,8 +151,12 @@ function nemesis.run(here, bundle, crew, started)
 end
 
 --- Heals what may still be there, and waits until the primary takes writes again.
-function nemesis.healed(here)
-  faults.heal_all()
+function nemesis.healed(here, bundle)
+  local ok, e = xpcall(faults.heal_all, internal.as_error)
+  if not ok then
+    -- The verdict tells; what matters now is whether the primary can go on.
+    bundle:event { e = "heal_failed", n = 0, kind = "all", reason = e.message }
+  end
   here.primary:wait_writable { timeout = 120 }
 end
 

@@ -11,7 +11,9 @@ local nemesis = require "rpitr.chaos.nemesis"
 local pitr = require "rpitr.pitr"
 local schedule = require "rpitr.chaos.schedule"
 local targets = require "rpitr.chaos.targets"
+local task = require "rpitr.task"
 local timer = require "rpitr.timer"
+local report = require "rpitr.report"
 local writers = require "rpitr.workload.writers"
 
 local run = {}
@@ -27,14 +29,17 @@ local SPEC = {
   schedule = "table?",
   dir = "string?",
   require = "table?",
-  status = "function?",
   say = "function?",
 }
+
+-- Backups of one run after another need names of their own.
+local runs = 0
 
 local REQUIRE = { operations = { "integer", 1000 }, restores = "integer?", faults = "integer?" }
 
 -- What the run is about, known before it starts; what comes later is added by `conclude`.
 local function prepare(opts)
+  runs = runs + 1
   local seed = opts.seed or host.options.seed
   local plan = opts.schedule
     or schedule.make { seed = seed, duration = opts.duration, every = opts.every, faults = opts.faults or {} }
@@ -42,6 +47,10 @@ local function prepare(opts)
   local required = args.options("chaos.run: require", opts.require, REQUIRE)
   required.restores = required.restores or proof.restores
   required.faults = required.faults or (#plan.events > 0 and 1 or 0)
+  local clock_moved = false
+  for _, event in ipairs(plan.events) do
+    clock_moved = clock_moved or event.fault.kind == "clock_step"
+  end
   return {
     seed = seed,
     plan = plan,
@@ -51,7 +60,9 @@ local function prepare(opts)
     primary = opts.cluster.primary,
     cluster = opts.cluster,
     say = opts.say or function() end,
-    status = opts.status,
+    label = "chaos-" .. runs,
+    clock_moved = clock_moved,
+    active = {},
     duration = plan.duration,
   }
 end
@@ -63,7 +74,7 @@ local function facts(here, extra)
     major = here.primary.major,
     workload = here.workload,
     synchronous_commit = here.workload.synchronous_commit or "on",
-    clock_moved = here.clock_moved or false,
+    clock_moved = here.clock_moved,
     targets = here.proof.bundle,
     require = here.required,
     backups = json.array {},
@@ -83,8 +94,20 @@ local function describe_backup(one)
   }
 end
 
--- What stands on the status line: how fast, how far behind, what is broken right now.
-local function status(here, crew, started, before)
+-- How far the standby is behind, in bytes; nothing while the primary is not to be asked: a question to a server that
+-- does not answer would hold up the sample.
+local function lag_of(here)
+  if not here.cluster.standby or here.struck == "primary" or here.struck == "client" then
+    return nil
+  end
+  local ok, lag = pcall(task.with_timeout, 0.5, function()
+    return here.primary:lag_of(here.cluster.standby).bytes
+  end)
+  return ok and lag or nil
+end
+
+-- How fast, how far behind, what is broken right now.
+local function sample(here, crew, started, before)
   local stats, now = crew:stats(), host.now()
   local rate = (stats.acknowledged - before.acknowledged) / math.max(now - before.at, 0.001)
   before.acknowledged, before.at = stats.acknowledged, now
@@ -94,19 +117,32 @@ local function status(here, crew, started, before)
     acknowledged = stats.acknowledged,
     indeterminate = stats.indeterminate,
     failed = stats.failed,
-    faults = here.active or {},
+    lag = lag_of(here),
+    faults = json.array(table.move(here.active, 1, #here.active, 1, {})),
   }
+end
+
+-- The status line of a terminal.
+local function show(seen)
+  host.progress(
+    ("%.0f s  %.0f tps  %d acknowledged, %d unanswered  lag %s  %s"):format(
+      seen.elapsed,
+      seen.rate,
+      seen.acknowledged,
+      seen.indeterminate,
+      seen.lag and report.bytes(seen.lag) or "unknown",
+      #seen.faults > 0 and "FAULT " .. table.concat(seen.faults, ", ") or ""
+    )
+  )
 end
 
 -- Watches the writers while the faults fire, and notes it once a second.
 local function watch(here, bundle, crew, started)
-  local before = { acknowledged = 0, at = host.now() }
+  local before = { acknowledged = 0, at = started }
   return timer.every("1s", function()
-    local seen = status(here, crew, started, before)
+    local seen = sample(here, crew, started, before)
     host.fs_append(bundle:path "samples.jsonl", json.encode(seen) .. "\n")
-    if here.status then
-      here.status(seen)
-    end
+    show(seen)
   end)
 end
 
@@ -116,7 +152,7 @@ local function storm(here, bundle)
   if not primary:value("SELECT true FROM pg_database WHERE datname = $1", writers.database) then
     writers.init(primary)
   end
-  pitr.backup(primary, { label = "chaos-begin" })
+  pitr.backup(primary, { label = here.label .. "-begin" })
   local crew <close> = writers.start(primary, here.workload, {
     log = bundle:path "verification_log.jsonl",
     seed = here.seed,
@@ -127,7 +163,7 @@ local function storm(here, bundle)
   nemesis.run(here, bundle, crew, started)
   watching:cancel()
   crew:stop()
-  nemesis.healed(here)
+  nemesis.healed(here, bundle)
   crew:wait_gone()
   here.stats = crew:stats()
 end
@@ -155,9 +191,7 @@ local function prove(here, bundle)
   local list = bundle:draw("restores", here.proof.restores, here.proof.adversarial)
   local started = host.now()
   local results = targets.restore_all(bundle, here.primary, list, here.proof.parallel, function(done, count)
-    if here.status then
-      here.status { restores = done, of = count }
-    end
+    host.progress(("restored %d of %d targets"):format(done, count))
   end)
   here.restore_seconds = host.now() - started
   return results
@@ -188,10 +222,11 @@ end
 --- Runs writers and faults against a cluster, restores to targets, judges.
 -- @param spec { cluster = { primary, standby?, receiver? }, seed = integer?, duration = "60s",
 --   every = "30..60s", workload = chaos.writers{}?, faults = { fault... }?, targets = chaos.targets{}?,
---   schedule = table?, dir = string?, require = { operations, restores, faults }?, status = function? }
+--   schedule = table?, dir = string?, require = { operations, restores, faults }?, say = function? }
 --   `schedule`: one that was made before, instead of a new one; `dir`: where the bundle goes;
---   `require`: less than this and the verdict is "unknown"
--- @return result: { verdict, text, dir, stats, schedule, restore_seconds } with :passed(), :assert()
+--   `require`: less than this and the verdict is "unknown"; the run goes on for up to three minutes more until it has
+--   the operations; `say(text)` is told of every fault
+-- @return result: { verdict, text, dir, stats, schedule, coverage, samples, events, restore_seconds } with :passed(), :assert()
 function run.run(spec)
   local opts = args.options("chaos.run", spec, SPEC)
   local here = prepare(opts)
@@ -199,6 +234,7 @@ function run.run(spec)
   bundle:write("schedule.json", here.plan)
   bundle:write("bundle.json", facts(here, { end_lsn = "0/0", timeline = 0 }))
   host.fs_append(bundle:path "events.jsonl", "")
+  host.fs_append(bundle:path "samples.jsonl", "")
   storm(here, bundle)
   conclude(here, bundle)
   prove(here, bundle)
@@ -211,6 +247,8 @@ function run.run(spec)
     schedule = here.plan,
     coverage = schedule.coverage(here.plan),
     restore_seconds = here.restore_seconds,
+    samples = bundle:lines "samples.jsonl",
+    events = bundle:lines "events.jsonl",
   }, Result)
   if result:passed() then
     bundle:discard()

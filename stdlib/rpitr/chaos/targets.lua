@@ -56,6 +56,9 @@ local function describe(node)
   }
 end
 
+-- Sandboxes of one run after another need names of their own.
+local sandboxes = 0
+
 --- Restores to one target and writes down what came of it: `restores/N.json` and its rows.
 -- @param options { actual = target?, tamper = function(node)? }  what a test plants: a restore that
 --   does something else than it says
@@ -64,10 +67,12 @@ function targets.restore(bundle, primary, n, drawn, options)
   local started = host.now()
   local entry = { n = n, target = drawn.target, why = drawn.why }
   local name = ("restores/%03d"):format(n)
+  sandboxes = sandboxes + 1
+  local sandbox = "target-" .. sandboxes
   local ok, e = xpcall(function()
     local node <close> = pitr.restore(primary, {
       to = option_of(planted.actual or drawn.target),
-      name = ("target-%d"):format(n),
+      name = sandbox,
       verify = false,
     })
     for key, value in pairs(describe(node)) do

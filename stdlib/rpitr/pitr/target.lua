@@ -133,11 +133,13 @@ local function settings_of(wanted, stop, timeline)
 end
 
 --- Where recovery from `base` to the target stops: { stop, timeline, settings }.
+-- @param source { folder, tail }  where the WAL is; see `rpitr.pitr.source`
 -- @error wal  not_reached, before_consistent, damage; the object is named
-function target.resolve(pg, base, wanted)
+function target.resolve(source, base, wanted)
   local timeline = timeline_of(base, wanted)
   local stop = host.wal_stop_point {
-    archive = pg.archive,
+    archive = source.folder,
+    tail = source.tail,
     timeline = timeline,
     kind = wanted.kind,
     value = type(wanted.value) ~= "boolean" and wanted.value or nil,
@@ -190,14 +192,14 @@ end
 --- The newest backup that ends before the target, and where recovery from it stops. A backup fits by
 -- its stop position; what makes a target unreachable from every backup is raised as it is.
 -- @param label string?  use this backup and no other
-function target.choose(pg, wanted, label)
+function target.choose(pg, source, wanted, label)
   local entries = backup.catalog(pg)
   check_label(pg, entries, label)
   local refusal
   for i = #entries, 1, -1 do
     local entry = entries[i]
     if label == nil or entry.label == label then
-      local ok, resolved = xpcall(target.resolve, internal.as_error, pg, entry, wanted)
+      local ok, resolved = xpcall(target.resolve, internal.as_error, source, entry, wanted)
       if ok then
         return entry, resolved
       end

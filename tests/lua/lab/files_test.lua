@@ -2,6 +2,11 @@
 
 local support = require "support"
 
+-- Servers and engines may be slow on a machine that does other things.
+local function it(name, fn)
+  test.it(name, fn, { timeout = "3m" })
+end
+
 local primary = support.once(function()
   local pg = support.primary {}
   local db <close> = pg:connect()
@@ -10,7 +15,7 @@ local primary = support.once(function()
 end)
 
 test.describe("node:data_files", function()
-  test.it("lists folders before what is in them, without what belongs to the running server", function()
+  it("lists folders before what is in them, without what belongs to the running server", function()
     local seen = {}
     for _, path in ipairs(primary():data_files()) do
       local folder = path:match "^(.*)/[^/]+$"
@@ -23,7 +28,7 @@ test.describe("node:data_files", function()
     test.ok(not seen["postmaster.pid"] and not seen["postmaster.opts"])
   end)
 
-  test.it("file_of names the file of a table", function()
+  it("file_of names the file of a table", function()
     local db <close> = primary():connect()
     local path = primary():file_of(db, "t")
     test.ok(path:match "^base/%d+/%d+$", path)
@@ -35,7 +40,7 @@ test.describe("node:data_files", function()
 end)
 
 test.describe("node:copy_files and node:unpack", function()
-  test.it("start a server of its own from the files of a quiet one", function()
+  it("start a server of its own from the files of a quiet one", function()
     local pg = primary()
     pg:checkpoint()
     local copy = pg:copy_files("quiet", pg:data_files())
@@ -51,13 +56,13 @@ test.describe("node:copy_files and node:unpack", function()
     test.equal(verify.amcheck(node, { dbname = "postgres", of = "indexes" }), {})
   end)
 
-  test.it("name the file that cannot be read", function()
+  it("name the file that cannot be read", function()
     test.raises(function()
       primary():copy_files("none", { "base/1/nothing" })
     end, { kind = "postgres", code = "tar" })
   end)
 
-  test.it("know their options", function()
+  it("know their options", function()
     local node = lab.sandbox { name = "unused", version = primary().major }
     test.raises(function()
       node:unpack({}, primary(), { file = {} })

@@ -126,13 +126,19 @@ process.crash_loop = {
   end,
 }
 
+-- A receiver of the lab is a node like any other; one that a script made by itself is asked to start.
 process.kill_capturer = {
-  strike = function(_, _, node, undo)
+  plan = function(_, _, node, undo)
     undo.node = node
+    return node.handle and { start(node) } or {}
+  end,
+  strike = function(_, _, node)
     node:kill()
   end,
   after = function(undo)
-    undo.node:start()
+    if not undo.node.handle then
+      undo.node:start()
+    end
   end,
 }
 

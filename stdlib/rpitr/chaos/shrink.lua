@@ -1,0 +1,98 @@
+--- Shrinking: from a schedule under which something goes wrong to the few faults it takes.
+--
+-- Delta debugging (Zeller): drop ever smaller parts of the list as long as the rest still fails. A run on real
+-- servers is not a function of its schedule, so a part is put back only after it has passed several times.
+
+local host = ...
+local args = require "rpitr.core.args"
+local json = require "rpitr.json"
+local run = require "rpitr.chaos.run"
+
+local shrink = {}
+
+local function without(list, from, to)
+  local rest = {}
+  for i, item in ipairs(list) do
+    if i < from or i > to then
+      rest[#rest + 1] = item
+    end
+  end
+  return rest
+end
+
+--- The smallest part of `list` found for which `fails(part)` still holds: taking away any one item of it makes
+-- `fails` false. `fails(list)` is taken for granted.
+-- @param fails function(part) -> boolean
+-- @return list
+function shrink.minimal(list, fails)
+  args.check("shrink.minimal", "list", list, "table")
+  args.check("shrink.minimal", "fails", fails, "function")
+  local parts = 2
+  while #list > 0 do
+    local size = math.max(#list // parts, 1)
+    local smaller
+    for from = 1, #list, size do
+      local rest = without(list, from, from + size - 1)
+      if #rest < #list and fails(rest) then
+        smaller = rest
+        break
+      end
+    end
+    if smaller then
+      list, parts = smaller, math.max(parts - 1, 2)
+    elseif size == 1 then
+      break
+    else
+      parts = math.min(parts * 2, #list)
+    end
+  end
+  return list
+end
+
+-- The same faults at the same moments, without those that were dropped.
+local function schedule_of(whole, events)
+  return { schema = whole.schema, seed = whole.seed, duration = whole.duration, events = json.array(events) }
+end
+
+--- Shrinks the schedule of a failed run by running parts of it again, each on a new cluster.
+-- @param dir string  the bundle of the failed run
+-- @param spec { cluster = function() -> cluster, runs = 1, say = function(text)?, ... }  `cluster` makes a new one each
+--   time; `runs`: how often a part must pass before it is taken for harmless; anything else `chaos.run` takes
+-- @return { schedule, tried, events }  the smallest schedule that still fails, also in `shrunk.json` of the bundle
+-- @usage chaos.shrink("runs/1", { cluster = function() return chaos.cluster() end, workload = chaos.writers {} })
+function shrink.run(dir, spec)
+  args.check("chaos.shrink", "dir", dir, "string")
+  args.check("chaos.shrink", "spec", spec, "table")
+  args.check("chaos.shrink", "option cluster", spec.cluster, "function")
+  local whole = json.decode(host.fs_read(dir .. "/schedule.json"))
+  local say, tried = spec.say or function() end, 0
+  local function fails(events)
+    for _ = 1, spec.runs or 1 do
+      tried = tried + 1
+      local options = { schedule = schedule_of(whole, events), dir = ("%s/shrink/%03d"):format(dir, tried) }
+      for key, value in pairs(spec) do
+        if key ~= "runs" and key ~= "cluster" then
+          options[key] = value
+        end
+      end
+      -- Fewer faults is the point: that some are left is not required.
+      options.require = { operations = 1, restores = spec.require and spec.require.restores, faults = 0 }
+      options.cluster = spec.cluster()
+      local result = run.run(options)
+      for _, node in pairs(options.cluster) do
+        node:stop "immediate"
+      end
+      say(("%d of %d events: %s"):format(#events, #whole.events, result.verdict.verdict))
+      if result.verdict.verdict == "fail" then
+        return true
+      end
+    end
+    return false
+  end
+  local events = shrink.minimal(whole.events, fails)
+  local smallest = schedule_of(whole, events)
+  host.fs_write(dir .. "/shrunk.json", json.encode(smallest, { pretty = true }) .. "\n")
+  return { schedule = smallest, tried = tried, events = #events }
+end
+
+return shrink

@@ -1,0 +1,79 @@
+--- Receivers: nodes that run pg_receivewal, and what their servers know of them.
+
+local host, internal = ...
+local args = require "rpitr.core.args"
+local timer = require "rpitr.timer"
+
+return function(Node)
+  --- Makes this node a receiver of `primary`: it streams the primary's WAL into its own folder, `node.data`, through
+  -- a replication slot of its own. The slot keeps on the primary what the receiver has not got yet, so neither a restart
+  -- of the primary nor one of the receiver leaves a gap.
+  function Node:receive_from(primary, options)
+    local opts = args.options("node:receive_from", options, {
+      slot = { "string", (self.name:gsub("[^%w]", "_"):lower()) },
+      synchronous = { "boolean", false },
+    })
+    primary:admin():exec(
+      -- Reserves WAL at once, not when the receiver first connects.
+      [[SELECT pg_create_physical_replication_slot($1, true)
+        WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)]],
+      opts.slot
+    )
+    local link = host.node_conninfo(primary.handle, self.handle, host.lab_passfile(self.lab.handle))
+    host.node_receive(self.handle, {
+      conninfo = link .. " application_name=" .. self.name,
+      slot = opts.slot,
+      synchronous = opts.synchronous,
+    })
+    self.role, self.primary, self.slot, self.synchronous = "receiver", primary, opts.slot, opts.synchronous
+    self.archive = self.data
+    self:start()
+    primary:wait_streaming(self)
+    return self
+  end
+
+  --- How far the receiver is behind its primary.
+  -- @return { primary, written, flushed, state, bytes }  `written`: received, safe unless the receiver's machine dies;
+  --   `flushed`: on its disk; `bytes`: the recovery point objective, what would be lost if the primary died now;
+  --   `state`: nil while it is not connected
+  function Node:receiver_lag()
+    return host.receiver_lag(self.primary:admin().handle, self.name, self.slot)
+  end
+
+  --- Waits until the receiver has got everything its primary has on disk so far.
+  -- @param options { timeout = "60s" }
+  -- @return lsn  the position it waited for
+  function Node:wait_received(options)
+    local opts = args.options("node:wait_received", options, { timeout = { "duration", 60 } })
+    local goal = self.primary:value "SELECT pg_current_wal_flush_lsn()"
+    timer.eventually(function()
+      local lag = self:receiver_lag()
+      return lag.written and lag.written >= goal
+    end, { timeout = opts.timeout, every = 0.01, describe = ("%s at %s"):format(self.name, tostring(goal)) })
+    return goal
+  end
+
+  --- Ends the current WAL segment of the primary and waits until the receiver has all of it under its final name.
+  -- @return string  the name of the segment
+  function Node:complete_segment(options)
+    local opts = args.options("node:complete_segment", options, { timeout = { "duration", 60 } })
+    local before = self.primary.major >= 14 and " - 1" or ""
+    local name = self.primary:value(("SELECT pg_walfile_name(pg_switch_wal()%s)"):format(before))
+    timer.eventually(function()
+      return host.archive_has(self.data, name)
+    end, { timeout = opts.timeout, every = 0.02, describe = ("WAL segment %s at %s"):format(name, self.name) })
+    return name
+  end
+
+  --- The receiver's folder of WAL as a source for a restore; see `archive.snapshot` for its newest part.
+  function Node:need_receiver(what)
+    if self.role ~= "receiver" then
+      internal.raise({
+        kind = "arg",
+        message = ("%s: %s is not a receiver"):format(what, self.name),
+        hint = "lab.receiver(primary) makes one",
+      }, 3)
+    end
+    return self
+  end
+end
