@@ -10,6 +10,7 @@ mod archive;
 mod conf;
 mod containers;
 mod engine;
+mod environment;
 mod error;
 mod exec;
 mod files;
