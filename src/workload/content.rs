@@ -81,7 +81,8 @@ impl Content {
         Duration::from_secs_f64((low + (high - low) * drawn).max(0.0))
     }
 
-    pub fn next(&mut self) -> Operation {
+    /// The next operation; its number was never used before.
+    pub fn invent(&mut self) -> Operation {
         self.seq += 1;
         let op = i64::from(self.writer) * WRITER + self.seq as i64;
         let (low, high) = self.spec.rows;
@@ -183,7 +184,7 @@ mod tests {
         let list = |writers, writer| {
             let spec = Spec { writers, ..spec() };
             let mut content = Content::new(&spec, writer);
-            (0..200).map(|_| content.next()).collect::<Vec<_>>()
+            (0..200).map(|_| content.invent()).collect::<Vec<_>>()
         };
         assert_eq!(list(2, 1), list(2, 1));
         assert_eq!(
@@ -197,7 +198,7 @@ mod tests {
     #[test]
     fn rollbacks_and_savepoints_come_up() {
         let mut content = Content::new(&spec(), 1);
-        let list: Vec<_> = (0..300).map(|_| content.next()).collect();
+        let list: Vec<_> = (0..300).map(|_| content.invent()).collect();
         assert!(list.iter().any(|o| o.ending == Ending::Rollback));
         assert!(list.iter().any(|o| o.commit_at == 6));
         assert!(list.iter().all(|o| (1..=3).contains(&o.items)));

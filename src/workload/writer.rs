@@ -82,7 +82,7 @@ impl Writer {
 
     /// One operation; whether the connection is good for another.
     async fn operate(&mut self, open: &Connection, session: u32) -> Result<bool, Error> {
-        let operation = self.content.next();
+        let operation = self.content.invent();
         let sent = self.clock.now();
         self.log.borrow_mut().add(&Line::Send {
             op: operation.op,
