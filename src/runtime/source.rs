@@ -132,6 +132,7 @@ async fn environment_archive(
     Ok(found.map_err(super::Error::from)?.then_some(Source {
         dir,
         backups: None,
+        node: None,
         _lab: None,
     }))
 }

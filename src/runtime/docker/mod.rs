@@ -38,6 +38,6 @@ pub use script::{
     Action, Build, NewContainer, Parts, Program, Published, RunningProgram, ScriptContainers,
     answers,
 };
-pub use tar::{first_file, tar_of_one};
 pub use standing::{ARCHIVE_FOLDER, Service};
+pub use tar::{first_file, tar_of_one};
 pub use view::{local_store, local_view};
