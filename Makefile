@@ -39,6 +39,7 @@ bench: build
 	$(RPITR) benches/restores.lua
 	bash benches/drill.sh
 	bash benches/wal.sh
+	bash benches/docker.sh
 
 clean:
 	$(CARGO) clean

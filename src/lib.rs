@@ -8,7 +8,7 @@
 //! bindings                     private host functions behind it: convert, guard, return
 //! engine                       the only place that knows mlua's internals: state, tasks, errors
 //! chaos                        faults, their journal and their guardian
-//! runtime postgres sql wal archive catalogue workload verify report      plain Rust
+//! compose runtime postgres sql wal archive catalogue workload verify report      plain Rust
 //! cli repl                     thin front ends over the engine
 //! ```
 
@@ -20,6 +20,7 @@ pub mod bindings;
 pub mod catalogue;
 pub mod chaos;
 pub mod cli;
+pub mod compose;
 pub mod engine;
 pub mod exit;
 pub mod failure;

@@ -16,6 +16,11 @@ upstream="host=$UPSTREAM port=5432 user=replicator passfile=$passfile applicatio
 
 make_slot() { pg_receivewal --create-slot --if-not-exists --slot="$SLOT" --dbname="$upstream connect_timeout=5"; }
 
+# Whoever wants it made anew leaves this file.
+if [ -e "$PGDATA.rebuild" ]; then
+    rm -rf "$PGDATA"
+    rm -f "$PGDATA.rebuild"
+fi
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
     [ -z "$(ls -A "$PGDATA" 2>/dev/null)" ] || {
         say "$PGDATA is neither empty nor a data directory; it is left alone"

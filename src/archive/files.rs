@@ -47,7 +47,7 @@ pub fn files(dir: &Path, size: SegmentSize) -> Result<Vec<WalFile>, Error> {
             Ok(metadata) => metadata,
             // Removed by its server while the directory was read.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(Error::io("look at", &entry.path(), error)),
+            Err(error) => return Err(Error::io("look at", entry.path(), error)),
         };
         let first = parsed.number(size).map(|number| size.start(number));
         let (start, end) = match parsed {

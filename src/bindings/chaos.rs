@@ -227,7 +227,7 @@ fn proxies(host: &HostTable) -> mlua::Result<()> {
     host.waiting("node_address", |_, node: UserDataRef<NodeHandle>| {
         let node = node.0.clone();
         async move {
-            let seen = node.as_container("isolate")?.inspection().await?;
+            let seen = node.as_container("disconnect")?.inspection().await?;
             let address = seen.networks.into_iter().next().map(|(_, address)| address);
             Ok(address.filter(|address| !address.is_empty()))
         }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use mlua::{Table, UserData, UserDataRef};
 
 use super::internal;
+use super::standing::StandingHandle;
 use crate::engine::{HostTable, guard};
 use crate::failure::Failure;
 use crate::runtime::{Lab, LabOptions, LocalRuntime, local_store, local_view};
@@ -38,7 +39,14 @@ fn labs(host: &HostTable) -> mlua::Result<()> {
             }
             _ => Lab::create(&LocalRuntime::from_env()?, lab_options)?,
         };
-        write_credentials(&lab)?;
+        write_credentials(&lab, read("superuser"), read("password"))?;
+        if let Ok(standing) = options.get::<UserDataRef<StandingHandle>>("beside") {
+            let standing = standing.0.clone();
+            let services = guard(standing.services()).await??;
+            if let Some(primary) = services.iter().find(|service| service.role == "primary") {
+                lab.work_beside(primary).await?;
+            }
+        }
         Ok(LabHandle(Rc::new(lab)))
     })?;
     host.function("lab_info", |lua, lab: UserDataRef<LabHandle>| {
@@ -113,15 +121,20 @@ fn labs(host: &HostTable) -> mlua::Result<()> {
     })
 }
 
-/// The superuser's password: for initdb, and as a pass file for clients and standbys. Only the
+/// The superuser's password, made up unless there is one: for initdb, and as a pass file for clients and standbys. Only the
 /// server's user and root can read either.
-fn write_credentials(lab: &Lab) -> Result<(), Failure> {
-    let password: String = (0..4)
-        .map(|_| format!("{:08x}", rand::random::<u32>()))
-        .collect();
+fn write_credentials(
+    lab: &Lab,
+    superuser: Option<String>,
+    password: Option<String>,
+) -> Result<(), Failure> {
+    let random = || (0..4).map(|_| format!("{:08x}", rand::random::<u32>()));
+    let password = password.unwrap_or_else(|| random().collect());
+    let user = superuser.unwrap_or_else(|| "postgres".into());
+    let escaped = password.replace('\\', r"\\").replace(':', r"\:");
     let contents = [
         (PASSWORD, format!("{password}\n")),
-        (PASSFILE, format!("*:*:*:postgres:{password}\n")),
+        (PASSFILE, format!("*:*:*:{user}:{escaped}\n")),
     ];
     for (name, text) in contents {
         let path = lab.dir().join(name);

@@ -12,9 +12,11 @@ mod process;
 mod random;
 mod recovery;
 mod repl;
+mod report;
 mod sql;
 mod sql_stream;
 mod sql_value;
+mod standing;
 mod value;
 mod verify;
 mod wal;
@@ -38,8 +40,10 @@ pub fn register(host: &HostTable) -> mlua::Result<()> {
     process::register(host)?;
     random::register(host)?;
     repl::register(host)?;
+    report::register(host)?;
     sql::register(host)?;
     sql_stream::register(host)?;
+    standing::register(host)?;
     value::register(host)?;
     verify::register(host)?;
     Ok(())

@@ -11,7 +11,8 @@ use super::lab::{LabHandle, text};
 use crate::engine::{HostTable, guard};
 use crate::failure::Failure;
 use crate::runtime::{
-    CopyOptions, Limits, NewNode, Node, StartOptions, StopMode, Symlinks, ToolOptions, Until,
+    CopyOptions, Limits, NewNode, Node, StartOptions, StopMode, Symlinks, ToolOptions, ToolOutput,
+    Until,
 };
 
 #[derive(Debug, Clone)]
@@ -61,6 +62,14 @@ fn nodes(host: &HostTable) -> mlua::Result<()> {
         };
         fill().map_err(internal)
     })?;
+    // Not guarded: half a removal helps nobody.
+    host.waiting(
+        "node_remove",
+        |_, (lab, node): (UserDataRef<LabHandle>, UserDataRef<NodeHandle>)| {
+            let (lab, name) = (lab.0.clone(), node.0.name());
+            async move { Ok(lab.remove_node(&name).await?) }
+        },
+    )?;
     // How another node reaches this one.
     host.function(
         "node_endpoint",
@@ -78,10 +87,17 @@ fn nodes(host: &HostTable) -> mlua::Result<()> {
     // The same as a connection string without a password.
     host.function(
         "node_conninfo",
-        |_, (node, other, passfile): (UserDataRef<NodeHandle>, UserDataRef<NodeHandle>, String)| {
+        |_,
+         (node, other, passfile, user): (
+            UserDataRef<NodeHandle>,
+            UserDataRef<NodeHandle>,
+            String,
+            Option<String>,
+        )| {
+            let user = user.unwrap_or_else(|| "postgres".into());
             let endpoint = node.0.endpoint_for_node(&other.0);
             Ok(format!(
-                "host={} port={} user=postgres passfile='{passfile}'",
+                "host={} port={} user={user} passfile='{passfile}'",
                 endpoint.host, endpoint.port
             ))
         },
@@ -123,15 +139,17 @@ async fn run_tool(lua: &Lua, node: &Node, request: Table) -> Result<Table, Failu
         cwd: None,
     };
     let output = guard(node.run_tool(&program, &arguments, options)).await??;
-    let fill = || -> mlua::Result<Table> {
-        let table = lua.create_table()?;
-        table.raw_set("code", output.status.code())?;
-        table.raw_set("stdout", lua.create_string(&output.stdout)?)?;
-        table.raw_set("stderr", lua.create_string(&output.stderr)?)?;
-        table.raw_set("seconds", output.elapsed.as_secs_f64())?;
-        Ok(table)
-    };
-    fill().map_err(internal)
+    output_table(lua, &output).map_err(internal)
+}
+
+/// What a program left behind.
+pub(super) fn output_table(lua: &Lua, output: &ToolOutput) -> mlua::Result<Table> {
+    let table = lua.create_table()?;
+    table.raw_set("code", output.status.code())?;
+    table.raw_set("stdout", lua.create_string(&output.stdout)?)?;
+    table.raw_set("stderr", lua.create_string(&output.stderr)?)?;
+    table.raw_set("seconds", output.elapsed.as_secs_f64())?;
+    Ok(table)
 }
 
 fn life(host: &HostTable) -> mlua::Result<()> {
@@ -158,7 +176,6 @@ fn life(host: &HostTable) -> mlua::Result<()> {
                         _ => Until::Accepting,
                     },
                     timeout: Duration::from_secs_f64(timeout),
-                    ..StartOptions::default()
                 };
                 let started = guard(node.start(options)).await??;
                 Ok((started.status.name(), started.log_offset))
@@ -211,13 +228,13 @@ fn life(host: &HostTable) -> mlua::Result<()> {
             }
         },
     )?;
-    host.waiting("node_isolate", |_, node: UserDataRef<NodeHandle>| {
+    host.waiting("node_disconnect", |_, node: UserDataRef<NodeHandle>| {
         let node = node.0.clone();
-        async move { Ok(node.as_container("isolate")?.isolate().await?) }
+        async move { Ok(node.as_container("disconnect")?.disconnect().await?) }
     })?;
-    host.waiting("node_rejoin", |_, node: UserDataRef<NodeHandle>| {
+    host.waiting("node_reconnect", |_, node: UserDataRef<NodeHandle>| {
         let node = node.0.clone();
-        async move { Ok(node.as_container("rejoin")?.rejoin().await?) }
+        async move { Ok(node.as_container("reconnect")?.reconnect().await?) }
     })?;
     host.waiting(
         "node_limit",
@@ -233,6 +250,29 @@ fn life(host: &HostTable) -> mlua::Result<()> {
             }
         },
     )?;
+    host.waiting("node_inspect", |lua, node: UserDataRef<NodeHandle>| {
+        let node = node.0.clone();
+        async move {
+            let seen = node.as_container("inspect")?.inspection().await?;
+            let fill = || -> mlua::Result<Table> {
+                let table = lua.create_table()?;
+                table.raw_set("container", seen.container)?;
+                table.raw_set("image", seen.image)?;
+                table.raw_set("running", seen.running)?;
+                table.raw_set("paused", seen.paused)?;
+                table.raw_set("oom_killed", seen.oom_killed)?;
+                table.raw_set("exit_code", seen.exit_code)?;
+                table.raw_set("memory", seen.memory.filter(|limit| *limit > 0))?;
+                let networks = lua.create_table()?;
+                for (name, address) in seen.networks {
+                    networks.raw_set(name, address)?;
+                }
+                table.raw_set("networks", networks)?;
+                Ok(table)
+            };
+            fill().map_err(internal)
+        }
+    })?;
     // The log entry that says why a server ended, if there is one.
     host.waiting("node_why_died", |_, node: UserDataRef<NodeHandle>| {
         let node = node.0.clone();

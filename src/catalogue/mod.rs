@@ -6,6 +6,7 @@
 //! catches up with the next scan: nothing is missing, nothing counted twice.
 
 mod error;
+mod files;
 mod lag;
 mod mirror;
 mod problems;

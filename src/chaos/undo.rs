@@ -101,9 +101,9 @@ impl Undo {
             Undo::Resume { .. } => Ok(node.release().await?),
             Undo::Start { env, .. } => start(node, env, deadline).await,
             Undo::Rejoin { address, .. } => {
-                let container = node.as_container("rejoin")?;
+                let container = node.as_container("reconnect")?;
                 container.remember_address(address.clone());
-                Ok(container.rejoin().await?)
+                Ok(container.reconnect().await?)
             }
             Undo::PutBack { path, held, .. } => {
                 script(node, PUT_BACK, &[&text(path), &text(held)]).await

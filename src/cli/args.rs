@@ -39,6 +39,9 @@ pub struct Global {
     /// Where labs run: local (plain processes) or docker (containers)
     #[arg(global = true, long, env = "RPITR_RUNTIME", default_value = "local", value_parser = ["local", "docker"])]
     pub runtime: String,
+    /// Run against a standing environment (rpitr lab up NAME) instead of a lab of the script's own
+    #[arg(id = "standing", global = true, long = "lab", value_name = "NAME", value_parser = ["recovery", "pitr"])]
+    pub lab: Option<String>,
     /// Keep labs after the run: always, or only when it failed
     #[arg(global = true, long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "always", default_value = "never")]
     pub keep: Keep,
@@ -48,7 +51,7 @@ pub struct Global {
     /// Deadline of the whole run, such as 90s or 10m
     #[arg(global = true, long, value_name = "DURATION", value_parser = duration)]
     pub timeout: Option<Duration>,
-    /// Write report.json into this folder
+    /// Write the reports of a drill into this folder: HTML, JSON, JUnit, Prometheus, a checklist
     #[arg(global = true, long, value_name = "DIR")]
     pub report: Option<PathBuf>,
     /// Show every frame of an error
@@ -97,7 +100,7 @@ pub enum Command {
         #[arg(long, short = 'l', value_name = "FILE")]
         load: Option<String>,
     },
-    /// Labs that exist: list, logs, psql, stop, start, remove
+    /// Labs that exist, and standing environments: list, logs, psql, stop, start, remove, up, down
     #[command(subcommand)]
     Lab(LabCommand),
     /// The chaos drill; `chaos heal` heals what a run left behind, `chaos replay DIR` repeats a schedule
@@ -117,6 +120,9 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Reports of runs: compare two, see how a drill develops
+    #[command(subcommand)]
+    Report(ReportCommand),
     /// Run the Lua tests (*_test.lua) in these files and folders
     Test {
         #[arg(default_value = "tests/lua")]
@@ -127,6 +133,32 @@ pub enum Command {
     },
     #[command(external_subcommand)]
     File(Vec<String>),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ReportCommand {
+    /// What differs between two runs; exit code 10 when something got worse
+    Diff {
+        /// A folder given with --report, or its report.json
+        before: PathBuf,
+        after: PathBuf,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// The recovery times of a drill's runs on this machine
+    Trend {
+        /// Default: every drill
+        drill: Option<String>,
+        /// How many runs
+        #[arg(long, default_value_t = 20)]
+        last: usize,
+        /// As JSON, one run a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make the other files again from report.json
+    Render { folder: PathBuf },
 }
 
 #[derive(Debug, Subcommand)]
@@ -152,10 +184,44 @@ pub enum LabCommand {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
-    /// Stop the servers of a lab
+    /// Stop the servers of a lab or an environment
     Stop { lab: String },
-    /// Start the servers of a lab
+    /// Start the servers of a lab or an environment
     Start { lab: String },
+    /// Bring up a standing environment: recovery or pitr
+    Up {
+        environment: String,
+        /// What it may take until everything is ready
+        #[arg(long, value_parser = duration, default_value = "5m")]
+        wait: Duration,
+    },
+    /// Remove the containers and networks of an environment
+    Down {
+        environment: String,
+        /// The data and the archive, too
+        #[arg(long)]
+        volumes: bool,
+    },
+    /// Show the containers of an environment
+    Ps { environment: String },
+    /// Check directories, tables, slots, replication and archiving of an environment
+    Check { environment: String },
+    /// Stop and start one container of an environment
+    Restart {
+        environment: String,
+        service: String,
+    },
+    /// Remove an environment with its data and make it anew
+    Rebuild {
+        environment: String,
+        #[arg(long, value_parser = duration, default_value = "5m")]
+        wait: Duration,
+    },
+    /// Promote a standby of an environment
+    Promote {
+        environment: String,
+        service: String,
+    },
     /// Remove labs: their servers and files
     Rm {
         #[arg(required = true)]

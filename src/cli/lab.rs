@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::args::{Global, LabCommand};
+use super::environment;
 use crate::chaos::{Sweep, sweep};
 use crate::engine::show_failure;
 use crate::exit;
@@ -19,6 +20,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs one lab command to an exit code.
 pub fn run(command: &LabCommand, global: &Global) -> i32 {
+    if let Some(code) = environment::run(command, global) {
+        return code;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -33,7 +37,13 @@ async fn dispatch(command: &LabCommand) -> Result<i32, Failure> {
     // A machine that only runs containers has no account for servers.
     let runtime = LocalRuntime::from_env().or_else(|_| LocalRuntime::for_containers())?;
     match command {
-        LabCommand::Ls { json } => list(&runtime, *json).await,
+        LabCommand::Ls { json } => {
+            let code = list(&runtime, *json).await?;
+            if !json {
+                environment::list().await;
+            }
+            Ok(code)
+        }
         LabCommand::Logs { lab, node } => logs(&Lab::open(&runtime, lab)?, node.as_deref()).await,
         LabCommand::Psql {
             lab,
@@ -67,6 +77,8 @@ async fn dispatch(command: &LabCommand) -> Result<i32, Failure> {
             )
             .await
         }
+        // Those of environments.
+        _ => Err(Failure::new(Kind::Internal, "not a command for labs")),
     }
 }
 

@@ -3,8 +3,10 @@
 pub mod archive;
 mod args;
 mod chaos;
+mod environment;
 mod inspect;
 mod lab;
+mod report;
 mod run;
 mod test;
 mod verify;

@@ -6,7 +6,7 @@ use std::io::{IsTerminal, Read};
 use clap::{CommandFactory, FromArgMatches, Parser};
 
 use super::args::{Chaos, ChaosCommand, Cli, Command, Global, global_flags, split_trailing};
-use super::{archive, chaos, inspect, lab, test, verify, wal};
+use super::{archive, chaos, inspect, lab, report, test, verify, wal};
 use crate::engine::{Program, RunOptions, Source, find_script, run as run_engine, show_failure};
 use crate::exit;
 use crate::failure::{Failure, Kind};
@@ -62,6 +62,8 @@ pub fn run(arguments: &[OsString]) -> i32 {
         Some(Command::Lab(command)) => lab::run(&command, &global),
         Some(Command::Chaos { arguments }) => chaos_with(arguments, &global),
         Some(Command::Wal(command)) => wal::run(&command, &global),
+        Some(Command::Report(command)) => report::report(&command)
+            .unwrap_or_else(|failure| show_failure(&failure, global.color, global.error_format)),
         Some(Command::Test { paths, only }) => test::test(&global, &paths, only),
         Some(Command::Verify { dir, json }) => verify::verify(&global, &dir, json),
         Some(Command::Run { file, arguments }) => file_with(arguments, &file, &global),
@@ -131,6 +133,9 @@ fn merge(before: &Global, after: &[String]) -> Result<Global, clap::Error> {
         if set("runtime") {
             merged.runtime = parsed.runtime;
         }
+        if set("standing") {
+            merged.lab = parsed.lab;
+        }
         if set("keep") {
             merged.keep = parsed.keep;
         }
@@ -197,7 +202,12 @@ fn start(global: &Global, program: Program, source: &Source, arguments: &[String
 
 pub(super) fn options(global: &Global) -> RunOptions {
     RunOptions {
-        runtime: global.runtime.clone(),
+        // Beside an environment everything is in containers.
+        runtime: match &global.lab {
+            Some(_) => "docker".into(),
+            None => global.runtime.clone(),
+        },
+        lab: global.lab.clone(),
         keep: global.keep,
         seed: global
             .seed

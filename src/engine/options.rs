@@ -27,6 +27,8 @@ pub enum ErrorFormat {
 #[derive(Debug, Clone, Default)]
 pub struct RunOptions {
     pub runtime: String,
+    /// The standing environment to work beside.
+    pub lab: Option<String>,
     pub keep: Keep,
     pub seed: u64,
     pub run_id: String,
@@ -49,6 +51,7 @@ impl RunOptions {
     pub fn to_lua(&self, lua: &Lua) -> mlua::Result<Table> {
         let table = lua.create_table()?;
         table.raw_set("runtime", self.runtime.as_str())?;
+        table.raw_set("lab", self.lab.as_deref())?;
         table.raw_set(
             "keep",
             match self.keep {

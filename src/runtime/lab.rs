@@ -302,9 +302,18 @@ impl Lab {
     /// Kills a node's processes, removes its folder and takes it out of the registry.
     pub async fn remove_node(&self, name: &str) -> Result<(), Error> {
         let node = self.node(name)?;
-        node.kill().await?;
-        let dir = node.record().dir;
-        node.remove_tree(&dir).await?;
+        match self.docker().await? {
+            Some(docker) => {
+                docker.remove_node(name).await?;
+                // What was mirrored of it.
+                crate::runtime::marker::remove_any(&node.record().dir)?;
+            }
+            None => {
+                node.kill().await?;
+                let dir = node.record().dir;
+                node.remove_tree(&dir).await?;
+            }
+        }
         self.update(|record| record.nodes.retain(|node| node.name != name))
     }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::docker::{DockerLab, DockerNode, Engine, ScriptContainers};
+use super::docker::{DockerLab, DockerNode, Engine, ScriptContainers, Service};
 use super::lab::check_name;
 use super::{
     ContainerRecord, Error, Lab, LabOptions, LabRecord, LocalRuntime, Node, NodeRecord, NodeSpec,
@@ -27,6 +27,7 @@ impl Lab {
         options: LabOptions,
     ) -> Result<Self, Error> {
         let engine = Engine::from_env().await?;
+        engine.check_reach()?;
         let lab = Lab::create_at(runtime, options, Some(engine.address.clone()))?;
         let docker = DockerLab::new(engine, &lab.record(), runtime.state.path());
         let _ = lab.docker.set(docker);
@@ -34,7 +35,7 @@ impl Lab {
     }
 
     /// The lab on its engine; `None` when its nodes are processes of this machine.
-    async fn docker(&self) -> Result<Option<Rc<DockerLab>>, Error> {
+    pub(super) async fn docker(&self) -> Result<Option<Rc<DockerLab>>, Error> {
         let record = self.record();
         let Some(address) = &record.engine else {
             return Ok(None);
@@ -76,7 +77,7 @@ impl Lab {
                 node: node.name,
             });
         }
-        let image = docker.engine().node_image(node.version).await?;
+        let image = docker.node_image(node.version).await?;
         let dir = lab.lab_dir.join(&node.name);
         let record = NodeRecord {
             major: image.1,
@@ -103,6 +104,14 @@ impl Lab {
         let made = node.make().await?;
         self.replace(&[made])?;
         Ok(node.into())
+    }
+
+    /// Has a lab of containers work beside a standing environment.
+    pub async fn work_beside(&self, primary: &Service) -> Result<(), Error> {
+        match self.docker().await? {
+            Some(docker) => Ok(docker.work_beside(primary).await?),
+            None => Ok(()),
+        }
     }
 
     fn replace(&self, changed: &[NodeRecord]) -> Result<(), Error> {
@@ -152,10 +161,9 @@ impl Lab {
             std::mem::swap(&mut first.private, &mut second.private);
         }
         // Before the registry changes: a container holds on to its port.
-        for node in [a, b] {
-            if let Node::Docker(node) = node {
-                node.remove_container().await?;
-            }
+        if let (Node::Docker(a), Node::Docker(b)) = (a, b) {
+            let (a, b) = tokio::join!(a.remove_container(), b.remove_container());
+            a.and(b)?;
         }
         self.replace(&[first.clone(), second.clone()])?;
         for (node, record) in [(a, first), (b, second)] {

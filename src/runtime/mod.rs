@@ -19,14 +19,15 @@ mod process;
 mod receiver;
 mod registry;
 mod source;
+mod startup;
 mod state;
 mod tool;
 mod user;
 
 pub use background::Background;
 pub use docker::{
-    Action, Build, NewContainer, Parts, Program, Published, RunningProgram, ScriptContainers,
-    answers, first_file, tar_of_one,
+    ARCHIVE_FOLDER, Action, Build, NewContainer, Parts, Program, Published, RunningProgram,
+    ScriptContainers, Service, answers, first_file, tar_of_one,
 };
 pub use docker::{
     DockerNode, Engine, Error as DockerError, Inspection, Limits, local_store, local_view,

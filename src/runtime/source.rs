@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Lab, LocalRuntime, local_view};
+use super::{Engine, Lab, LocalRuntime, local_view};
 use crate::archive::Listing;
 use crate::failure::{Failure, Kind};
 use crate::wal::{Options, Wal};
@@ -42,7 +42,7 @@ impl Source {
 }
 
 /// Finds what a reference stands for: a folder, `lab:NODE` (the newest lab with such a node) or
-/// `lab:LAB/NODE`. One more kind of reference is one more arm here.
+/// `lab:LAB/NODE`, where LAB may be the name of a standing environment. One more kind of reference is one more arm here.
 pub async fn open_source(reference: &str) -> Result<Source, Failure> {
     match reference.split_once(':') {
         Some(("lab", place)) => match place.split_once('/') {
@@ -82,7 +82,14 @@ async fn node_archive(lab: Option<&str>, node: &str) -> Result<Source, Failure> 
         Some(id) => id.to_string(),
         None => newest_lab(&runtime, node)?,
     };
-    let lab = Lab::open(&runtime, &id)?;
+    let lab = match Lab::open(&runtime, &id) {
+        Ok(lab) => lab,
+        Err(unknown) => {
+            return environment_archive(&runtime, &id, node)
+                .await?
+                .ok_or(unknown.into());
+        }
+    };
     // Connects to the engine that holds the lab's volumes, and names the node when there is none.
     let member = lab.member(node).await?;
     let root = lab.dir().join("archive");
@@ -107,6 +114,27 @@ async fn node_archive(lab: Option<&str>, node: &str) -> Result<Source, Failure> 
         node: Some(node.to_string()),
         _lab: Some(lab),
     })
+}
+
+/// The archive a service of a standing environment keeps, copied to the state folder; `None` without such
+/// an environment, or an engine to ask.
+async fn environment_archive(
+    runtime: &LocalRuntime,
+    environment: &str,
+    service: &str,
+) -> Result<Option<Source>, Failure> {
+    let Ok(engine) = Engine::from_env().await else {
+        return Ok(None);
+    };
+    let copies = runtime.state.path().join("environments");
+    let dir = copies.join(format!("{environment}-{service}"));
+    let found = engine.environment_archive(environment, service, &dir).await;
+    Ok(found.map_err(super::Error::from)?.then_some(Source {
+        dir,
+        backups: None,
+        node: None,
+        _lab: None,
+    }))
 }
 
 fn newest_lab(runtime: &LocalRuntime, node: &str) -> Result<String, Failure> {

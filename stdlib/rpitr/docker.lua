@@ -27,7 +27,9 @@ local docker = {}
 docker.wait = wait
 
 -- One lab a run for everything made here, connected to the engine when it is first needed.
-local engine = life.shared("docker", function(handle)
+local engine = life.shared(function()
+  return { runtime = "docker" }
+end, function(handle)
   return { all = host.docker_of(handle), made = 0 }
 end)
 

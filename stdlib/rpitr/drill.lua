@@ -282,6 +282,22 @@ function Run:breakpoint()
   end
 end
 
+--- Keeps a number of this moment; the report shows all of a name as a plot over time.
+-- @param unit string?  "tx/s", "bytes", "s"
+-- @usage timer.every("1s", function() d:sample("lag", pg:lag_of(standby).bytes, "bytes") end)
+function Run:sample(name, value, unit)
+  args.check("d:sample", "name", name, "string")
+  args.check("d:sample", "value", value, "number")
+  self.report:sample(name, value, unit)
+end
+
+--- Marks a stretch of time in the plots, such as a fault. Returns a function that ends it.
+-- @usage local over = d:band "standby paused"; standby:resume(); over()
+function Run:band(label)
+  args.check("d:band", "label", label, "string")
+  return self.report:band(label)
+end
+
 --- Runs `fn(err)` when the drill ends, however it ends.
 function Run:defer(fn)
   args.check("d:defer", "fn", fn, "function")

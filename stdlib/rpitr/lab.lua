@@ -4,6 +4,9 @@
 -- standby with its own slot. Each is a node with one interface on every runtime; see `rpitr.lab.node`.
 -- What a lab creates is on record before it exists, so that `rpitr lab gc` finds it whatever
 -- happens to this process.
+--
+-- With `--lab NAME` the same calls give the servers of a standing environment (see docs/environments.md)
+-- instead: what the drill restores still goes beside them, into a lab of its own.
 
 local host, internal = ...
 local args = require "rpitr.core.args"
@@ -12,9 +15,94 @@ local node = require "rpitr.lab.node"
 
 local lab = {}
 
+-- The standing environment the lab works beside, if any, and what of it the script has asked for.
+local beside, taken = nil, {}
+local this_lab, made_lab, add_node
+
+--- Attaches to a standing environment that is up, and checks it first.
+-- @param name string  recovery or pitr
+-- @param options { check = true }
+-- @return environment: `.nodes` by name, and each by its name: `env.primary`, `env.replica`; nodes are used
+--   like those of a lab; `env:check()`; whatever disturbs it asks (`--yes` agrees) and is undone at the end
+-- @error state (not up, unhealthy), environment (no engine), arg
+-- @usage print(lab.attach("recovery").primary:lsn()) -- needs: rpitr lab up recovery
+function lab.attach(name, options)
+  args.check("lab.attach", "name", name, "string")
+  local opts = args.options("lab.attach", options, { check = { "boolean", true } })
+  if not beside or beside.name ~= name then
+    if beside or made_lab() then
+      internal.raise({
+        kind = "state",
+        message = ("a run works beside one environment, and attaches to it before it makes nodes of its own"):format(),
+      }, 2)
+    end
+    beside = require("rpitr.lab.standing").open(name, { lab = this_lab, add_node = add_node })
+  end
+  if opts.check then
+    beside:assert_healthy()
+  end
+  return beside
+end
+
+-- The environment of --lab.
+local function standing()
+  local name = host.options.lab
+  if not name then
+    return nil
+  end
+  return beside or lab.attach(name)
+end
+
+-- A server of the environment in place of one the script would make.
+local function take(role, what, version)
+  local environment = standing()
+  local found = environment[role]
+  if not found or taken[found] then
+    internal.raise({
+      kind = "state",
+      code = "standing",
+      message = ("%s: the standing environment %s has no %s%s"):format(
+        what,
+        environment.name,
+        found and "other " or "",
+        role
+      ),
+      hint = "run the script without --lab",
+    }, 3)
+  end
+  taken[found] = true
+  if version and version ~= found.major then
+    internal.raise({
+      kind = "arg",
+      message = ("%s runs PostgreSQL %d, not %d"):format(tostring(found), found.major, version),
+    }, 3)
+  end
+  return found
+end
+
+--- Says what a script is about to do to the standing environment, and asks. Without --lab nothing is asked.
+-- @param what string  an infinitive: "freeze and kill the standby"
+-- @error state (code "consent")  nobody agreed
+function lab.consent(what)
+  args.check("lab.consent", "what", what, "string")
+  local environment = standing()
+  if environment then
+    environment:consent(what)
+  end
+end
+
 -- One lab a run, created when the first node is.
-local this_lab = life.shared(host.options.runtime, function(handle, info)
-  return { handle = handle, info = info, nodes = {}, archives = 0 }
+this_lab, made_lab = life.shared(function()
+  local environment = standing() or beside
+  local env = environment and environment:service(environment.primary.name).env or {}
+  return {
+    runtime = environment and "docker" or host.options.runtime,
+    beside = environment and environment.handle,
+    superuser = env.POSTGRES_USER,
+    password = env.POSTGRES_PASSWORD,
+  }
+end, function(handle, info, wanted)
+  return { handle = handle, info = info, nodes = {}, archives = 0, superuser = wanted.superuser or "postgres" }
 end)
 
 --- { id, folder, runtime } of this run's lab; `runtime` is "local" or "docker".
@@ -22,7 +110,7 @@ function lab.info()
   return this_lab().info
 end
 
-local function add_node(name, role, options)
+function add_node(name, role, options)
   local here = this_lab()
   if here.nodes[name] then
     internal.raise({ kind = "arg", message = ("the lab already has a node named %q"):format(name) }, 3)
@@ -83,6 +171,13 @@ function lab.postgres(options)
     proxied = { "boolean", false },
     clock = { "boolean", false },
   })
+  if host.options.lab then
+    local primary = take("primary", "lab.postgres", opts.version)
+    if opts.conf then
+      primary:configure(opts.conf)
+    end
+    return primary
+  end
   local primary = add_node(opts.name, "primary", opts)
   primary:initdb { wal_segment_size = math.floor(opts.wal_segment_size), durable = opts.durable }
   primary:write_conf(base_settings(opts))
@@ -109,6 +204,14 @@ function lab.standby(primary, options)
     archive = { "boolean", false },
     conf = "table?",
   })
+  if host.options.lab then
+    local standby = take("standby", "lab.standby")
+    if opts.conf then
+      standby:configure(opts.conf)
+    end
+    primary:wait_streaming(standby)
+    return standby
+  end
   local standby = add_node(opts.name, "standby", { version = primary.major })
   standby:follow(primary, { archive = opts.archive, conf = opts.conf })
   if opts.sync then
@@ -150,7 +253,8 @@ end
 
 -- The nodes that exist, without making a lab when there is none.
 function internal.lab_nodes()
-  return current and current.nodes or {}
+  local made = made_lab()
+  return made and made.nodes or {}
 end
 
 --- The lab's nodes by name.

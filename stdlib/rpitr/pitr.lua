@@ -263,6 +263,7 @@ function pitr.restore(pg, options)
   if opts.verify then
     backup.verify(pg, plan.backup)
   end
+  local started = host.now()
   local node = lab.sandbox { name = opts.name or free_name(), version = pg.major }
   node.plan, node.source = plan, pg
   proved_or_stopped(node, function()
@@ -270,6 +271,9 @@ function pitr.restore(pg, options)
     recover(node, plan, opts.timeout)
     node.proof = proof.of(node, plan)
   end)
+  if internal.current_drill then
+    internal.current_drill.report:recovery(node, host.now() - started)
+  end
   return node
 end
 

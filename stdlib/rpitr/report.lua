@@ -6,7 +6,7 @@ local stopwatch = require "rpitr.core.stopwatch"
 
 local report = {}
 
-local SCHEMA = 1
+local SCHEMA = 2
 
 local Report = {}
 Report.__index = Report
@@ -57,6 +57,10 @@ function report.new(drill, values)
       checks = json.array {},
       tables = json.array {},
       expectations = json.array {},
+      recoveries = json.array {},
+      series = {},
+      bands = json.array {},
+      environment = {},
     },
   }, Report)
   host.narrate(paint("1", drill.name) .. ": " .. drill.summary)
@@ -94,7 +98,57 @@ function Report:say(text)
     host.narrate("    " .. line)
   end
   local steps = self.data.steps
-  self.data.narration[#self.data.narration + 1] = { step = steps[#steps] and steps[#steps].name, text = text }
+  self.data.narration[#self.data.narration + 1] = {
+    at = self:elapsed(),
+    step = steps[#steps] and steps[#steps].name,
+    text = text,
+  }
+end
+
+-- Seconds since the run began.
+function Report:elapsed()
+  return host.now() - self.started_at
+end
+
+--- Keeps a measurement of this moment; the report draws all of a name as a plot.
+function Report:sample(name, value, unit)
+  local series = self.data.series[name] or { unit = unit or "", points = json.array {} }
+  self.data.series[name] = series
+  series.points[#series.points + 1] = { self:elapsed(), value }
+end
+
+--- Marks a stretch of time in the plots. Returns a function that ends it.
+function Report:band(label)
+  local band = { label = label, from = self:elapsed() }
+  self.data.bands[#self.data.bands + 1] = band
+  return function()
+    band.to = band.to or self:elapsed()
+  end
+end
+
+local function commit_fields(commit)
+  return commit and { xid = commit.xid, lsn = tostring(commit.lsn), time = tostring(commit.time) } or nil
+end
+
+--- Keeps what a restore was asked and what it reached.
+function Report:recovery(node, seconds)
+  local plan, proof = node.plan, node.proof
+  self.data.recoveries[#self.data.recoveries + 1] = {
+    node = node.name,
+    asked = proof.asked,
+    backup = proof.backup,
+    backup_start_lsn = tostring(plan.backup.start_lsn),
+    backup_stop_lsn = tostring(plan.backup.stop_lsn),
+    backup_time = plan.backup.stop_time and tostring(plan.backup.stop_time) or nil,
+    reached_lsn = tostring(proof.reached_lsn),
+    timeline = proof.timeline,
+    parent_timeline = proof.parent_timeline,
+    last_commit = commit_fields(proof.last_commit),
+    next_commit = commit_fields(proof.next_commit),
+    why = proof.why,
+    wal_files = plan.wal_files,
+    seconds = seconds,
+  }
 end
 
 function Report:metric(name, value)
@@ -305,21 +359,32 @@ function Report:finish(expectations, e)
   return data.verdict
 end
 
---- Writes report.json into the folder given with `--report`.
+-- What the run met that a report should name: versions of servers.
+internal.environment = {}
+
+--- Keeps the run in the history, and writes the reports into the folder given with `--report`.
 function Report:write(cleanup_failures)
-  local folder = host.options.report
-  if not folder then
-    return
-  end
   local data = self.data
+  -- A run that was cut short ends what it had begun.
+  for _, band in ipairs(data.bands) do
+    band.to = band.to or data.seconds
+  end
+  for name, value in pairs(internal.environment) do
+    data.environment[name] = value
+  end
   data.finished = tostring(host.time_now())
   data.cleanup_failures = json.array {}
   for i, e in ipairs(cleanup_failures) do
     data.cleanup_failures[i] = tostring(e)
   end
-  host.fs_mkdir(folder)
-  host.fs_write(folder .. "/report.json", host.json_encode(data, true) .. "\n")
-  host.narrate(paint("2", "report: " .. folder .. "/report.json"))
+  local folder = host.options.report
+  local not_kept = host.report_write(folder, data)
+  if not_kept and folder then
+    host.notice("this run is not in the history: " .. not_kept)
+  end
+  if folder then
+    host.narrate(paint("2", "report: " .. folder .. "/report.html"))
+  end
 end
 
 return report

@@ -29,12 +29,12 @@ end
 --- Declares a test.
 -- @param name string
 -- @param fn function  raises when something is wrong
--- @param options { timeout = duration? }  20s
+-- @param options { timeout = duration? }  120s: a loaded machine is slow, a hang is endless
 -- @usage test.it("adds", function() test.equal(1 + 1, 2) end)
 function test.it(name, fn, options)
   args.check("test.it", "name", name, "string")
   args.check("test.it", "fn", fn, "function")
-  local opts = args.options("test.it", options, { timeout = { "duration", 20 } })
+  local opts = args.options("test.it", options, { timeout = { "duration", 120 } })
   cases[#cases + 1] = { name = prefix .. name, fn = fn, timeout = opts.timeout }
 end
 

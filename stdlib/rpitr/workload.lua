@@ -16,7 +16,8 @@ local writers = require "rpitr.workload.writers"
 
 local workload = {}
 
-workload.database = "statelessCommerce"
+-- Beside a standing environment the drill has a database of its own.
+workload.database = host.options.lab and "statelessCommerce_drill" or "statelessCommerce"
 
 local SCHEMA = [[
 CREATE TABLE customers (

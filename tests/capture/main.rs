@@ -413,6 +413,77 @@ fn bit_rot_is_found_when_asked_and_retention_is_no_gap() {
 }
 
 #[test]
+fn a_snapshot_serves_after_the_last_complete_segment_and_nowhere_else() {
+    let mut capture = Capture::new();
+    capture
+        .server
+        .psql("create table t as select generate_series(1, 1000) g");
+    capture.complete();
+    capture.server.psql("insert into t values (-1)");
+    let end = capture.server.psql("select pg_current_wal_flush_lsn()");
+    eventually("the receiver has the row", || {
+        let question = format!("select write_lsn >= '{end}' from pg_stat_replication");
+        let at = capture.server.psql(&question);
+        (at == "t").then_some(())
+    });
+    capture.receiver.take();
+    let into = pg::make_dir(&capture.root.path().join("snapshots"));
+    let rpitr = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rpitr"));
+        command.args(arguments).output().unwrap()
+    };
+    let (wal, into) = (capture.wal.to_str().unwrap(), into.to_str().unwrap());
+    let taken = rpitr(&["wal", "snapshot", wal, "--into", into, "--json"]);
+    assert!(
+        taken.status.success(),
+        "{}",
+        String::from_utf8_lossy(&taken.stderr)
+    );
+    let described: Value = serde_json::from_slice(&taken.stdout).unwrap();
+    let upto: Lsn = described["upto"].as_str().unwrap().parse().unwrap();
+    assert!(upto >= end.parse().unwrap());
+    let segment = described["segment"].as_str().unwrap();
+    let tail = fs::read_dir(into)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().is_some_and(|end| end == "snapshot"))
+        .unwrap();
+    assert_eq!(sha256(&tail), described["sha256"].as_str().unwrap());
+
+    let dest = capture.root.path().join("fetched");
+    let (tail, out) = (tail.to_str().unwrap(), dest.to_str().unwrap());
+    let fetch = |name: &str, with_tail: bool| {
+        let mut arguments = vec!["archive-fetch", "--archive", wal];
+        if with_tail {
+            arguments.extend(["--tail", tail]);
+        }
+        arguments.extend([name, out]);
+        rpitr(&arguments).status.code().unwrap()
+    };
+    // Without the snapshot the segment is proved absent; with it, it is there; another one is not.
+    assert_eq!(fetch(segment, false), 1);
+    assert_eq!(fetch(segment, true), 0);
+    assert_eq!(fs::read(&dest).unwrap(), fs::read(tail).unwrap());
+    assert_eq!(fetch(&next_name(segment), true), 1);
+    // A later segment proves that the whole one existed: a hole is a hole.
+    let complete = truth(&capture.wal).into_keys().next_back().unwrap();
+    let later = capture.wal.join(next_name(segment));
+    fs::copy(capture.wal.join(&complete), &later).unwrap();
+    assert_eq!(fetch(segment, true), 255);
+    fs::remove_file(&later).unwrap();
+    // What was changed since it was described is not handed out, nor is what nobody described.
+    let good = fs::read(tail).unwrap();
+    let mut bad = good.clone();
+    bad[9000] ^= 1;
+    fs::write(tail, bad).unwrap();
+    assert_eq!(fetch(segment, true), 255);
+    fs::write(tail, good).unwrap();
+    assert_eq!(fetch(segment, true), 0);
+    fs::remove_file(format!("{tail}.json")).unwrap();
+    assert_eq!(fetch(segment, true), 255);
+}
+
+#[test]
 fn lag_and_growth_are_told() {
     let mut capture = Capture::new();
     let url = capture.url();

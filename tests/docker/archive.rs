@@ -72,7 +72,7 @@ fn the_archive_keeps_its_promises() {
 
         // Fetch: verified, or proved absent (1), or 255.
         let log = node.paths().dir.join("fetch.log");
-        let fetch = lab.fetch_command(&archive, &log, None).await.unwrap();
+        let fetch = lab.fetch_command(&archive, &log, None, None).await.unwrap();
         assert_eq!(run(&fetch, &[&names[0], "got"]).await, (0, String::new()));
         assert_eq!(node.read_file("got").await.unwrap(), same);
         assert_eq!(run(&fetch, &[&names[3], "absent"]).await.0, 1);
@@ -81,7 +81,7 @@ fn the_archive_keeps_its_promises() {
         // Came later than the verdicts: not verified, so not handed over.
         assert_eq!(run(&push, &[&path(&names[3]), &names[3]]).await.0, 0);
         assert_eq!(run(&fetch, &[&names[3], "late"]).await.0, 255);
-        let fetch = lab.fetch_command(&archive, &log, None).await.unwrap();
+        let fetch = lab.fetch_command(&archive, &log, None, None).await.unwrap();
         assert_eq!(run(&fetch, &[&names[3], "late"]).await.0, 0);
         // Changed since.
         let mut bad = same.clone();
@@ -93,14 +93,17 @@ fn the_archive_keeps_its_promises() {
         // Damaged, and missing in the middle.
         node.remove_file(archived(&names[2])).await.unwrap();
         assert_eq!(run(&fetch, &[&names[2], "hole"]).await.0, 255);
-        let fetch = lab.fetch_command(&archive, &log, None).await.unwrap();
+        let fetch = lab.fetch_command(&archive, &log, None, None).await.unwrap();
         let hole = run(&fetch, &[&names[2], "hole"]).await;
         assert!(hole.0 == 255 && hole.1.contains("missing"), "{hole:?}");
         assert_eq!(
             run(&fetch, &["000000010000000000000099", "absent"]).await.0,
             1
         );
-        let foreign = lab.fetch_command(&archive, &log, Some(7)).await.unwrap();
+        let foreign = lab
+            .fetch_command(&archive, &log, Some(7), None)
+            .await
+            .unwrap();
         assert_eq!(run(&foreign, &[&names[1], "foreign"]).await.0, 255);
         for never in ["absent", "bad", "hole", "foreign"] {
             assert!(!node.exists(never).await, "{never}");

@@ -67,7 +67,7 @@ impl Bench {
         let label = format!("label=rpitr.state={}", self.state().display());
         let mut names = Vec::new();
         for list in [
-            &["ps", "-aq"][..],
+            &["ps", "-a", "--format", "{{.Names}}"][..],
             &["volume", "ls", "-q"][..],
             &["network", "ls", "-q"][..],
         ] {

@@ -22,15 +22,15 @@ local function with(fault, look)
   print(fault.kind, fault.target)
 end
 local function unreachable()
-  test.raises(function()
-    task.with_timeout("1s", function() pg:connect() end)
-  end, { kind = "timeout" })
+  -- A cable that is pulled: the engine's own proxy for published ports may refuse, or hang.
+  local reached = pcall(task.with_timeout, "1s", function() pg:connect():value "SELECT 1" end)
+  test.equal(reached, false)
 end
 local function burn()
   local before = pg:value "SELECT archived_count + failed_count FROM pg_stat_archiver"
   pg:admin():exec "SELECT pg_logical_emit_message(true, 'test', 'x')"
   local name = pg:value "SELECT pg_walfile_name(pg_switch_wal())"
-  eventually(function() return pg:value "SELECT archived_count + failed_count FROM pg_stat_archiver" > before end)
+  eventually(function() return pg:value "SELECT archived_count + failed_count FROM pg_stat_archiver" > before end, { timeout = "150s", describe = "a push of " .. name .. " after " .. before })
   return pg.archive .. "/" .. name
 end
 with(chaos.pause "primary", function() test.equal(pg:status(), "paused") end)

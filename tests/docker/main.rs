@@ -4,10 +4,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod archive;
+mod bad_input;
 mod bench;
 mod faults;
 mod files;
 mod gc;
 mod life;
 mod network;
+mod places;
+mod proxy;
 mod suites;

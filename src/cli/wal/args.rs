@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::filter::{Bound, Range};
+use super::snapshot::Snapshot;
 use super::watch::Watch;
 use crate::wal::{AnalysisOptions, Wanted, kinds};
 
@@ -24,6 +25,8 @@ pub enum WalCommand {
     Timeline(Place),
     /// Keep a catalogue of captured WAL: what is there, gaps, damage, lag
     Watch(Watch),
+    /// Copy the segment that is being received, up to its last good record, for a restore
+    Snapshot(Snapshot),
 }
 
 impl WalCommand {
@@ -37,6 +40,7 @@ impl WalCommand {
             WalCommand::Commits(commits) => &commits.place,
             WalCommand::Find(find) => &find.commits.place,
             WalCommand::Watch(watch) => return (&watch.place, watch.json),
+            WalCommand::Snapshot(snapshot) => return (&snapshot.place, snapshot.json),
         };
         (&place.place, place.json)
     }

@@ -9,6 +9,7 @@ mod filter;
 mod find;
 mod ls;
 mod output;
+mod snapshot;
 mod stats;
 mod timeline;
 mod verify;
@@ -52,6 +53,7 @@ fn dispatch(command: &WalCommand, source: &Source, output: &mut Output) -> Resul
         WalCommand::Commits(args) => commits::run(args, source, output),
         WalCommand::Find(args) => find::run(args, source, output),
         WalCommand::Timeline(args) => timeline::run(args, source, output),
+        WalCommand::Snapshot(args) => snapshot::run(args, source, output),
         // It opens its place itself, and goes on.
         WalCommand::Watch(_) => Ok(exit::PASS),
     }

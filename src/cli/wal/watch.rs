@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::super::args::{Global, duration};
+use super::output::bytes;
 use crate::catalogue::{self, Catalogue, DEFAULT_FILE, Lag, Sample, Scan, Standing, State};
 use crate::engine::show_failure;
 use crate::exit;
@@ -356,14 +357,4 @@ fn problem_json(problem: &catalogue::Problem) -> Value {
         "kind": problem.kind, "name": problem.name, "reason": problem.reason,
         "lsn": problem.lsn.map(|lsn| lsn.to_string()),
     })
-}
-
-/// `16 MB`, `74 kB`.
-fn bytes(count: u64) -> String {
-    let units = [(1u64 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "kB")];
-    match units.iter().find(|(size, _)| count >= *size) {
-        Some((size, unit)) if count.is_multiple_of(*size) => format!("{} {unit}", count / size),
-        Some((size, unit)) => format!("{:.1} {unit}", count as f64 / *size as f64),
-        None => format!("{count} bytes"),
-    }
 }

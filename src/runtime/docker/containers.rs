@@ -10,6 +10,8 @@ use bollard::query_parameters::{
     CreateContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
 };
 
+use futures_util::future::try_join3;
+
 use super::error::status;
 use super::lab::LABEL_LAB;
 use super::{DockerLab, Error, archive};
@@ -23,29 +25,38 @@ pub(super) const SOCKET_DIR: &str = "/tmp";
 const LABEL_SHAPE: &str = "rpitr.shape";
 const KEEPER: &str = "keeper";
 
-/// The first process of a container: idles and reaps what the server leaves behind.
-const IDLE: &str = "trap 'exit 0' TERM INT; while :; do sleep 86400 & wait $!; done";
+/// The first process of a container: gives the node's folder to the server's user, idles, and reaps what
+/// the server leaves behind.
+const IDLE: &str = r#"trap 'exit 0' TERM INT
+if [ -n "$1" ]; then chmod 700 "$1"; chgrp "$(id -g postgres)" "$1"; chown postgres "$1"; fi
+while :; do sleep 86400 & wait $!; done"#;
 
-/// Prepares the volumes and finds PostgreSQL. The two lines of input are the superuser's password and
+/// Waits until the first process has done so.
+const OWNED: &str = r#"n=0
+until [ -O "$1" ]; do
+  n=$((n + 1)); [ $n -le 500 ] || { echo "$1 does not belong to the server's user" >&2; exit 1; }
+  sleep 0.02
+done"#;
+
+/// Prepares the lab's volume and finds PostgreSQL. The two lines of input are the superuser's password and
 /// its pass file entry.
 const PREPARE: &str = r#"set -eu
-lab=$1 node=$2
+lab=$1
 IFS= read -r password || :
 IFS= read -r pgpass || :
 umask 077
 own() { chown postgres "$@" && chgrp "$(id -g postgres)" "$@"; }
 own "$lab"
 for d in archive backup bin; do
-  [ -d "$lab/$d" ] || { mkdir -p "$lab/$d"; own "$lab/$d"; }
+  mkdir -p "$lab/$d"; own "$lab/$d"
 done
-if [ -n "$node" ]; then own "$node"; chmod 700 "$node"; fi
 chmod 700 "$lab"
 put() {
   [ -e "$1" ] && return 0
   printf '%s\n' "$2" >"$1.new"; own "$1.new"; mv "$1.new" "$1"
 }
 if [ -n "$password" ]; then put "$lab/password" "$password"; put "$lab/pgpass" "$pgpass"; fi
-put "$lab/bin/rpitr-archive" "$3"
+put "$lab/bin/rpitr-archive" "$2"
 found=
 for p in "$(command -v postgres || :)" /usr/lib/postgresql/*/bin/postgres /usr/pgsql-*/bin/postgres \
   /usr/local/pgsql/bin/postgres /opt/*/postgresql/bin/postgres; do
@@ -127,11 +138,15 @@ impl DockerLab {
         shape: String,
     ) -> Result<Found, Error> {
         let made = node.container.clone().unwrap_or_default();
-        let network = self.ensure_network(made.private).await?;
-        let volume = self.data_volume(&node.name);
-        self.ensure_volume(&self.store(), "store").await?;
-        self.ensure_volume(&volume, "data").await?;
-        let mut body = self.body(&made, &node.role);
+        let (volume, store) = (self.data_volume(&node.name), self.store());
+        let (network, _, _) = try_join3(
+            self.ensure_network(made.private),
+            self.ensure_volume(&store, "store"),
+            self.ensure_volume(&volume, "data"),
+        )
+        .await?;
+        let dir = node.dir.display().to_string();
+        let mut body = self.body(&made, &node.role, &dir);
         if let Some(labels) = &mut body.labels {
             labels.insert(LABEL_SHAPE.into(), shape);
         }
@@ -147,13 +162,13 @@ impl DockerLab {
         });
         if let Some(host) = &mut body.host_config {
             let published = PortBinding {
-                host_ip: Some("127.0.0.1".into()),
+                host_ip: Some(self.engine.publish_on()?),
                 host_port: Some(node.port.to_string()),
             };
             host.network_mode = Some(network);
             host.port_bindings = Some(HashMap::from([(port, Some(vec![published]))]));
             let mounts = host.mounts.get_or_insert_default();
-            mounts.push(mount(volume, node.dir.display().to_string()));
+            mounts.push(mount(volume, dir.clone()));
             for other in &made.reads {
                 let target = self.lab_dir.join(other).display().to_string();
                 mounts.push(Mount {
@@ -163,17 +178,28 @@ impl DockerLab {
             }
         }
         self.create_and_start(name, body, node.port).await?;
-        let dir = node.dir.display().to_string();
-        self.prepare(name, &dir, &made.image).await
+        let known = self.found.borrow().get(&made.image).cloned();
+        let found = match known {
+            Some(found) => found,
+            None => self.prepare(name, &made.image).await?,
+        };
+        let what = ("prepare", dir.as_str());
+        self.engine.must(name, what, OWNED, &[&dir], None).await?;
+        Ok(found)
     }
 
     /// What every container of the lab has in common.
-    fn body(&self, made: &ContainerRecord, role: &str) -> ContainerCreateBody {
+    fn body(&self, made: &ContainerRecord, role: &str, dir: &str) -> ContainerCreateBody {
         let in_memory = |path: &String| (path.clone(), "size=16m".to_string());
+        let mut mounts = vec![mount(self.store(), self.lab_dir.display().to_string())];
+        mounts.extend(self.standing_archive().map(|(volume, path)| Mount {
+            read_only: Some(true),
+            ..mount(volume, path)
+        }));
         ContainerCreateBody {
             image: Some(made.image.clone()),
             entrypoint: Some(vec!["/bin/sh".into(), "-c".into(), IDLE.into()]),
-            cmd: Some(Vec::new()),
+            cmd: Some(vec!["rpitr".into(), dir.into()]),
             user: Some("0".into()),
             working_dir: Some("/".into()),
             env: Some(vec![format!("RPITR_LAB={}", self.id)]),
@@ -185,10 +211,7 @@ impl DockerLab {
                 ..HealthConfig::default()
             }),
             host_config: Some(HostConfig {
-                mounts: Some(vec![mount(
-                    self.store(),
-                    self.lab_dir.display().to_string(),
-                )]),
+                mounts: Some(mounts),
                 // Volumes the image declares would be left behind without a name.
                 tmpfs: Some(made.volumes.iter().map(in_memory).collect()),
                 shm_size: Some(256 << 20),
@@ -226,12 +249,12 @@ impl DockerLab {
         })
     }
 
-    async fn prepare(&self, container: &str, node_dir: &str, image: &str) -> Result<Found, Error> {
+    async fn prepare(&self, container: &str, image: &str) -> Result<Found, Error> {
         let read = |name| std::fs::read_to_string(self.lab_dir.join(name)).unwrap_or_default();
         let (password, pgpass) = (read("password"), read("pgpass"));
         let lines = format!("{}\n{}\n", password.trim_end(), pgpass.trim_end());
         let lab_dir = self.lab_dir.display().to_string();
-        let args = [lab_dir.as_str(), node_dir, archive::SCRIPT];
+        let args = [lab_dir.as_str(), archive::SCRIPT];
         let output = self
             .engine
             .script_as("0", container, PREPARE, &args, Some(lines.into_bytes()))
@@ -252,14 +275,17 @@ impl DockerLab {
         let said = lines.next().unwrap_or_default();
         let version = said.split(' ').nth(2).unwrap_or_default().to_string();
         let digits: String = version.chars().take_while(char::is_ascii_digit).collect();
-        match digits.parse() {
-            Ok(major) => Ok(Found {
-                bin_dir,
-                version,
-                major,
-            }),
-            Err(_) => Err(bad(format!("it says \"{said}\""))),
-        }
+        let Ok(major) = digits.parse() else {
+            return Err(bad(format!("it says \"{said}\"")));
+        };
+        let found = Found {
+            bin_dir,
+            version,
+            major,
+        };
+        let mut known = self.found.borrow_mut();
+        known.insert(image.to_string(), found.clone());
+        Ok(found)
     }
 
     pub(super) async fn remove_container(&self, name: &str) -> Result<(), Error> {
@@ -292,19 +318,14 @@ impl DockerLab {
         if self.inspect(&name).await?.is_some() {
             self.remove_container(&name).await?;
         }
-        let image = self.engine.image(None).await?;
-        let made = ContainerRecord {
-            image: image.name.clone(),
-            volumes: image.volumes,
-            ..ContainerRecord::default()
-        };
+        let (made, _) = self.node_image(None).await?;
         self.ensure_volume(&self.store(), "store").await?;
-        let mut body = self.body(&made, KEEPER);
+        let mut body = self.body(&made, KEEPER, "");
         if let Some(host) = &mut body.host_config {
             host.network_mode = Some("none".into());
         }
         self.create_and_start(&name, body, 0).await?;
-        self.prepare(&name, "", &image.name).await?;
+        self.prepare(&name, &made.image).await?;
         Ok(name)
     }
 }

@@ -81,13 +81,40 @@ impl Engine {
         Ok(self)
     }
 
-    /// The host whose ports the engine publishes on, as this machine reaches it.
+    /// The host the engine runs on, as this machine reaches it.
     pub fn host(&self) -> String {
         let remote = ["tcp://", "http://", "https://"]
             .iter()
             .find_map(|scheme| self.address.strip_prefix(scheme))
             .and_then(|rest| rest.rsplit_once(':').map(|(host, _)| host.to_string()));
         remote.unwrap_or_else(|| "127.0.0.1".into())
+    }
+
+    /// Refuses an engine whose servers would be out of reach.
+    pub(in crate::runtime) fn check_reach(&self) -> Result<(), Error> {
+        self.publish_on().map(|_| ())
+    }
+
+    /// The address of the engine's machine that ports are published on: 127.0.0.1, unless that is another
+    /// machine; then `RPITR_PUBLISH` must say which, for nobody's servers are put on a network unasked.
+    pub(super) fn publish_on(&self) -> Result<String, Error> {
+        let asked = std::env::var("RPITR_PUBLISH").unwrap_or_default();
+        publish_on(&self.host(), &asked).ok_or_else(|| Error::Remote {
+            address: self.address.clone(),
+        })
+    }
+}
+
+fn publish_on(host: &str, asked: &str) -> Option<String> {
+    let bare = host.trim_matches(['[', ']']);
+    let local = bare == "localhost"
+        || bare
+            .parse()
+            .is_ok_and(|address: std::net::IpAddr| address.is_loopback());
+    match (local, asked.is_empty()) {
+        (_, false) => Some(asked.to_string()),
+        (true, true) => Some("127.0.0.1".into()),
+        (false, true) => None,
     }
 }
 
@@ -139,4 +166,21 @@ fn why(error: &bollard::errors::Error) -> String {
         innermost = source;
     }
     innermost.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_stay_on_the_loopback_interface_unless_somebody_asks() {
+        assert_eq!(publish_on("127.0.0.1", ""), Some("127.0.0.1".into()));
+        assert_eq!(publish_on("localhost", ""), Some("127.0.0.1".into()));
+        assert_eq!(publish_on("[::1]", ""), Some("127.0.0.1".into()));
+        assert_eq!(publish_on("far.example", ""), None);
+        assert_eq!(
+            publish_on("far.example", "10.1.2.3"),
+            Some("10.1.2.3".into())
+        );
+    }
 }

@@ -13,6 +13,8 @@ pub enum Error {
     TooOld { address: String, version: String },
     #[error("cannot use the Docker engine at {address}: {reason}")]
     BadAddress { address: String, reason: String },
+    #[error("the Docker engine at {address} is on another machine")]
+    Remote { address: String },
     #[error("the Docker context \"{name}\" cannot be used: {reason}")]
     BadContext { name: String, reason: String },
     #[error("the engine has no image {image}")]
@@ -95,6 +97,12 @@ impl From<Error> for Failure {
                 new(Kind::Environment, "engine_address")
                     .hint("docker context ls shows the contexts; DOCKER_HOST overrides them")
             }
+            Error::Remote { .. } => new(Kind::Environment, "remote_engine")
+                .detail("servers are published on 127.0.0.1, which is out of reach there")
+                .hint(
+                    "set RPITR_PUBLISH to the address of the engine's machine on which this one may reach them, \
+                     or forward the engine's socket and the ports",
+                ),
             Error::NoImage { tried, .. } => new(Kind::Environment, "no_image")
                 .detail(tried.join("\n"))
                 .hint(

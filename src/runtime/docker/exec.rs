@@ -107,7 +107,6 @@ impl Engine {
         let exec = Exec {
             user,
             command,
-            env: vec!["LC_ALL=C".into()],
             stdin,
             ..Exec::default()
         };
@@ -168,7 +167,7 @@ impl Engine {
             attach_stdout: Some(true),
             attach_stderr: Some(true),
             cmd: Some(exec.command.clone()),
-            env: Some(exec.env.clone()),
+            env: Some([&["LC_ALL=C".to_string()], exec.env.as_slice()].concat()),
             user: Some(exec.user.to_string()),
             working_dir: exec.cwd.clone(),
             ..CreateExecOptions::default()

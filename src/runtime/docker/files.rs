@@ -15,10 +15,10 @@ use crate::runtime::{Copied, CopyOptions, DirEntry, DiskSpace, Error, Symlinks, 
 const WRITE: &str = r#"set -e
 umask 077
 t="$1.rpitr-new"
-rm -f -- "$t"
+if [ -e "$t" ] || [ -L "$t" ]; then rm -f -- "$t"; fi
 cat >"$t"
 [ "$(wc -c <"$t")" -eq "$3" ] || { rm -f -- "$t"; echo "the input was cut short" >&2; exit 1; }
-chmod "$2" "$t"
+[ "$2" = 600 ] || chmod "$2" "$t"
 mv -f -- "$t" "$1""#;
 const COPY: &str = r#"set -e
 umask 077

@@ -116,7 +116,7 @@ impl Engine {
         self.inspect_image(name).await
     }
 
-    async fn inspect_image(&self, name: &str) -> Result<Option<Image>, Error> {
+    pub(super) async fn inspect_image(&self, name: &str) -> Result<Option<Image>, Error> {
         let found = match self.docker.inspect_image(name).await {
             Ok(found) => found,
             Err(error) if status(&error) == Some(404) => return Ok(None),
@@ -136,7 +136,7 @@ impl Engine {
     }
 
     /// The newest major version the engine has an image of.
-    async fn newest(&self) -> Result<Option<u32>, Error> {
+    pub(super) async fn newest(&self) -> Result<Option<u32>, Error> {
         let images = self
             .docker
             .list_images(None::<ListImagesOptions>)

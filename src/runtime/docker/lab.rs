@@ -2,12 +2,15 @@
 //! backups.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use bollard::models::{NetworkCreateRequest, VolumeCreateRequest};
+use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest, VolumeCreateRequest};
 
+use bollard::query_parameters::RemoveVolumeOptionsBuilder;
+
+use super::containers::Found;
 use super::error::status;
 use super::view::Mirror;
 use super::{Engine, Error};
@@ -29,8 +32,12 @@ pub struct DockerLab {
     run: String,
     pub(super) lab_dir: PathBuf,
     state_root: PathBuf,
-    made: RefCell<HashMap<&'static str, ()>>,
+    /// Networks and volumes that are there.
+    made: RefCell<HashSet<String>>,
+    /// What the images used so far hold.
+    pub(super) found: RefCell<HashMap<String, Found>>,
     pub(super) mirror: tokio::sync::Mutex<Mirror>,
+    pub(super) beside: super::standing::Beside,
 }
 
 impl DockerLab {
@@ -47,14 +54,12 @@ impl DockerLab {
             lab_dir: record.lab_dir.clone(),
             state_root: state_root.to_path_buf(),
             made: RefCell::default(),
+            found: RefCell::default(),
             mirror: tokio::sync::Mutex::default(),
+            beside: super::standing::Beside::new(),
         });
         super::view::remember(&lab);
         lab
-    }
-
-    pub fn engine(&self) -> &Engine {
-        &self.engine
     }
 
     pub(super) fn container(&self, node: &str) -> String {
@@ -95,8 +100,7 @@ impl DockerLab {
     /// Makes the network if it is not there.
     pub(super) async fn ensure_network(&self, private: bool) -> Result<String, Error> {
         let name = self.network(private);
-        let key = if private { "private" } else { "network" };
-        if self.made.borrow().contains_key(key) {
+        if self.made.borrow().contains(&name) {
             return Ok(name);
         }
         let there = match self.engine.docker.inspect_network(&name, None).await {
@@ -105,28 +109,80 @@ impl DockerLab {
             Err(error) => return Err(Error::api("inspect network", &name)(error)),
         };
         if !there {
-            let request = NetworkCreateRequest {
-                name: name.clone(),
-                driver: Some("bridge".into()),
-                labels: Some(self.labels("network")),
-                ..NetworkCreateRequest::default()
-            };
-            let made = self.engine.docker.create_network(request).await;
-            made.map_err(Error::api("create network", &name))?;
+            self.create_network(&name, None).await?;
+            if !private && let Some(ipam) = self.subnet(&name).await? {
+                let gone = self.engine.docker.remove_network(&name).await;
+                gone.map_err(Error::api("remove network", &name))?;
+                if self.create_network(&name, Some(ipam)).await.is_err() {
+                    self.create_network(&name, None).await?;
+                }
+            }
         }
-        self.made.borrow_mut().insert(key, ());
+        self.made.borrow_mut().insert(name.clone());
         Ok(name)
+    }
+
+    async fn create_network(&self, name: &str, ipam: Option<Ipam>) -> Result<(), Error> {
+        let request = NetworkCreateRequest {
+            name: name.to_string(),
+            driver: Some("bridge".into()),
+            labels: Some(self.labels("network")),
+            ipam,
+            ..NetworkCreateRequest::default()
+        };
+        let made = self.engine.docker.create_network(request).await;
+        made.map(|_| ()).map_err(Error::api("create network", name))
+    }
+
+    /// The subnet the engine chose, to be asked for: only in a network whose subnet was asked for can a
+    /// container that was disconnected have its address back.
+    async fn subnet(&self, name: &str) -> Result<Option<Ipam>, Error> {
+        let found = self.engine.docker.inspect_network(name, None).await;
+        let ipam = found.map_err(Error::api("inspect network", name))?.ipam;
+        let config = ipam.and_then(|ipam| ipam.config).unwrap_or_default();
+        let config: Vec<IpamConfig> = config
+            .into_iter()
+            .filter(|config| config.subnet.is_some())
+            .collect();
+        Ok((!config.is_empty()).then(|| Ipam {
+            config: Some(config),
+            ..Ipam::default()
+        }))
     }
 
     /// Makes a volume; one of that name that is there already is the lab's own.
     pub(super) async fn ensure_volume(&self, name: &str, role: &str) -> Result<(), Error> {
+        if self.made.borrow().contains(name) {
+            return Ok(());
+        }
         let request = VolumeCreateRequest {
             name: Some(name.to_string()),
             labels: Some(self.labels(role)),
             ..VolumeCreateRequest::default()
         };
         let made = self.engine.docker.create_volume(request).await;
-        made.map(|_| ()).map_err(Error::api("create volume", name))
+        made.map_err(Error::api("create volume", name))?;
+        self.made.borrow_mut().insert(name.to_string());
+        Ok(())
+    }
+
+    /// Removes what is a node's own: its container and the volume with its data.
+    pub(in crate::runtime) async fn remove_node(&self, node: &str) -> Result<(), Error> {
+        self.remove_container(&self.container(node)).await?;
+        let volume = self.data_volume(node);
+        let options = RemoveVolumeOptionsBuilder::new().build();
+        self.made.borrow_mut().remove(&volume);
+        match self
+            .engine
+            .docker
+            .remove_volume(&volume, Some(options))
+            .await
+        {
+            Err(error) if status(&error) != Some(404) => {
+                Err(Error::api("remove volume", volume)(error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Makes a folder below the archive or the backups.

@@ -10,6 +10,7 @@ mod archive;
 mod conf;
 mod containers;
 mod engine;
+mod environment;
 mod error;
 mod exec;
 mod files;
@@ -22,6 +23,7 @@ mod remove;
 mod script;
 mod server;
 mod session;
+mod standing;
 mod start;
 mod tar;
 mod view;
@@ -36,5 +38,6 @@ pub use script::{
     Action, Build, NewContainer, Parts, Program, Published, RunningProgram, ScriptContainers,
     answers,
 };
+pub use standing::{ARCHIVE_FOLDER, Service};
 pub use tar::{first_file, tar_of_one};
 pub use view::{local_store, local_view};

@@ -44,7 +44,7 @@ impl DockerNode {
     }
 
     /// Pulls the network cable: other nodes and the script lose the server, connections hang.
-    pub async fn isolate(&self) -> Result<(), Error> {
+    pub async fn disconnect(&self) -> Result<(), Error> {
         let (container, network) = (self.container(), self.network());
         let seen = self.inspection().await?;
         let address = seen.networks.into_iter().find(|(name, _)| *name == network);
@@ -62,7 +62,7 @@ impl DockerNode {
             .docker
             .disconnect_network(&network, request)
             .await;
-        Ok(done.map_err(super::Error::api("isolate container", container))?)
+        Ok(done.map_err(super::Error::api("disconnect container", container))?)
     }
 
     /// The address it had in its network, for a handle that did not take it off.
@@ -79,9 +79,9 @@ impl DockerNode {
         Ok(configs.into_iter().find_map(|config| config.gateway))
     }
 
-    /// Plugs it in again: the same names, the same published port, and the same address where the
-    /// engine lets one choose.
-    pub async fn rejoin(&self) -> Result<(), Error> {
+    /// Plugs it in again: the same names, the same published port, the same address unless somebody has
+    /// taken it.
+    pub async fn reconnect(&self) -> Result<(), Error> {
         let (container, network) = (self.container(), self.network());
         let seen = self.inspection().await?;
         if seen.networks.iter().any(|(name, _)| *name == network) {

@@ -72,25 +72,12 @@ impl DockerNode {
     }
 
     pub fn install(&self) -> Install {
-        let record = self.record.borrow();
-        Install {
-            bin_dir: record.bin_dir.clone(),
-            major: record.major,
-            version: record.version.clone(),
-        }
+        self.record.borrow().install()
     }
 
     /// Inside the container.
     pub fn paths(&self) -> NodePaths {
-        let record = self.record.borrow();
-        NodePaths {
-            lab_dir: self.lab.lab_dir.clone(),
-            dir: record.dir.clone(),
-            data_dir: record.data_dir.clone(),
-            log: record.log.clone(),
-            socket_dir: record.socket_dir.clone(),
-            bin_dir: record.bin_dir.clone(),
-        }
+        self.record.borrow().paths(&self.lab.lab_dir)
     }
 
     /// The published port.

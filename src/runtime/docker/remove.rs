@@ -9,6 +9,8 @@ use bollard::query_parameters::{
     RemoveVolumeOptionsBuilder,
 };
 
+use futures_util::future::{join, join_all};
+
 use super::containers::remove_container;
 use super::error::status;
 use super::lab::{LABEL_HOST, LABEL_LAB, LABEL_STATE, this_host};
@@ -97,27 +99,30 @@ impl Engine {
             .containers
             .iter()
             .map(|name| remove_container(self, name));
-        for outcome in futures_util::future::join_all(gone).await {
+        for outcome in join_all(gone).await {
             outcome?;
         }
-        for name in &marked.networks {
-            match self.docker.remove_network(name).await {
-                Err(error) if status(&error) != Some(404) => {
-                    return Err(Error::api("remove network", name)(error));
-                }
-                _ => {}
-            }
-        }
-        for name in &marked.volumes {
+        let networks =
+            marked
+                .networks
+                .iter()
+                .map(async |name| match self.docker.remove_network(name).await {
+                    Err(error) if status(&error) != Some(404) => {
+                        Err(Error::api("remove network", name)(error))
+                    }
+                    _ => Ok(()),
+                });
+        let volumes = marked.volumes.iter().map(async |name| {
             let options = RemoveVolumeOptionsBuilder::new().build();
             match self.docker.remove_volume(name, Some(options)).await {
                 Err(error) if status(&error) != Some(404) => {
-                    return Err(Error::api("remove volume", name)(error));
+                    Err(Error::api("remove volume", name)(error))
                 }
-                _ => {}
+                _ => Ok(()),
             }
-        }
-        Ok(())
+        });
+        let (networks, volumes) = join(join_all(networks), join_all(volumes)).await;
+        networks.into_iter().chain(volumes).collect()
     }
 
     /// Labs this machine made: of this state root, or of one that is gone.

@@ -11,32 +11,36 @@ use crate::runtime::receiver;
 use crate::runtime::{Error, Status, StopMode, Stopped, Until};
 
 /// What every script below knows. `$data` is the data directory. A pid file alone proves nothing: its
-/// process must be a server that works there.
+/// process must be a server that works there. Programs are started only where the shell cannot do it
+/// itself: each costs more than everything else here.
 pub(super) const COMMON: &str = r#"data=$1
 receiver=${data%/*}/receiver
 pid() {
   if [ -e "$receiver.args" ]; then others | head -n 1; return; fi
   p=
   [ -e "$data/postmaster.pid" ] && IFS= read -r p <"$data/postmaster.pid"
-  [ -n "$p" ] && [ "$(readlink "/proc/$p/cwd" 2>/dev/null)" = "$data" ] && echo "$p"
+  [ -n "$p" ] && [ "/proc/$p/cwd" -ef "$data" ] && echo "$p"
 }
 others() {
   for q in /proc/[0-9]*; do
-    if [ "$(readlink "$q/cwd" 2>/dev/null)" = "$data" ] && [ "${q#/proc/}" != $$ ]; then
-      case $(readlink "$q/exe" 2>/dev/null) in */postgres* | */pg_receivewal) echo "${q#/proc/}" ;; esac
-    fi
+    [ "$q/cwd" -ef "$data" ] || continue
+    c=
+    { IFS= read -r c <"$q/comm"; } 2>/dev/null
+    case $c in postgres* | postmaster* | pg_receivewal) echo "${q#/proc/}" ;; esac
   done
 }
 state() {
-  if [ -n "$(pid)" ]; then
-    IFS= read -r l <"/proc/$(pid)/stat"
+  p=$(pid)
+  if [ -n "$p" ]; then
+    IFS= read -r l <"/proc/$p/stat"
     case ${l##*) } in T*) echo paused; return ;; esac
     if [ -e "$receiver.args" ]; then echo running; return; fi
     line=; n=0
     while IFS= read -r l; do n=$((n + 1)); [ $n -eq 8 ] && line=$l; done <"$data/postmaster.pid"
     case $line in
     ready*)
-      if [ "$(od -A n -t u4 -j 16 -N 4 "$data/global/pg_control" | tr -d ' ')" = 6 ]; then echo running; else echo standby; fi ;;
+      set -- $(od -A n -t u4 -j 16 -N 4 "$data/global/pg_control")
+      if [ "$1" = 6 ]; then echo running; else echo standby; fi ;;
     standby*) echo standby ;;
     stopping*) echo stopping ;;
     *) echo starting ;;
@@ -58,13 +62,14 @@ p=$(pid) all=$(others)
 [ -z "$p$all" ] && { echo none; exit 0; }
 kill -s CONT $p $all 2>/dev/null
 if [ -n "$p" ]; then kill -s "$signal" "$p"; else kill -s "$signal" $all; fi
-end=$(($(date +%s) + limit))
+end=$(($(date +%s) + limit)) n=0
 while :; do
   left=
   for q in $p $all; do [ -d "/proc/$q" ] && left="$left $q"; done
   if [ -z "$left" ]; then left=$(others); fi
   [ -z "$left" ] && { echo stopped; exit 0; }
-  [ "$(date +%s)" -ge $end ] && { echo "late" $left; exit 0; }
+  n=$((n + 1))
+  [ $((n % 20)) -eq 0 ] && [ "$(date +%s)" -ge $end ] && { echo "late" $left; exit 0; }
   sleep 0.02
 done"#;
 
@@ -112,6 +117,11 @@ impl DockerNode {
         Ok((status, lines.next().and_then(|pid| pid.parse().ok())))
     }
 
+    pub(super) async fn is_paused(&self) -> Result<bool, Error> {
+        let seen = self.lab.inspect(&self.container()).await?;
+        Ok(seen.is_some_and(|seen| seen.paused))
+    }
+
     /// Of a container that does not run.
     async fn status_at_rest(&self) -> Result<Status, Error> {
         let record = self.record();
@@ -143,12 +153,7 @@ impl DockerNode {
         operation: &'static str,
         wanted: &'static str,
     ) -> Error {
-        Error::WrongState {
-            node: self.name(),
-            is: is.to_string(),
-            operation,
-            wanted,
-        }
+        self.record.borrow().wrong_state(is, operation, wanted)
     }
 
     /// Stops the server and waits until all its processes are gone. A paused one is resumed first.

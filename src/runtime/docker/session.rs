@@ -246,23 +246,33 @@ fn memmem(text: &[u8], wanted: &[u8]) -> Option<usize> {
 /// What a shell reads to run one program.
 fn request(exec: &Exec, mark: &str) -> String {
     let mut text = format!("echo {mark}\n");
+    let words = |words: &[String]| -> String {
+        words
+            .iter()
+            .map(|word| format!(" {}", quoted(word)))
+            .collect()
+    };
     let mut program = String::new();
     if let Some(cwd) = &exec.cwd {
         program.push_str(&format!("cd -- {} && ", quoted(cwd)));
     }
-    program.push_str("exec env");
-    for setting in &exec.env {
-        program.push_str(&format!(" {}", quoted(setting)));
+    match (exec.command.as_slice(), exec.env.is_empty()) {
+        // A script without wishes of its own needs no other shell.
+        ([shell, option, script, _, args @ ..], true) if shell == "/bin/sh" && option == "-c" => {
+            program.push_str(&format!("set --{}\n{script}\n", words(args)));
+        }
+        (command, _) => {
+            program.push_str(&format!("exec env{}{}", words(&exec.env), words(command)));
+        }
     }
-    for word in &exec.command {
-        program.push_str(&format!(" {}", quoted(word)));
-    }
+    // A function, because a here-document begins at the first newline after it is announced.
+    text.push_str(&format!("rpitr_run() (\n{program}\n)\n"));
     match &exec.stdin {
         Some(bytes) => text.push_str(&format!(
-            "base64 -d <<'{mark}' | ( {program} )\n{}{mark}\n",
+            "base64 -d <<'{mark}' | rpitr_run\n{}{mark}\n",
             base64_lines(bytes)
         )),
-        None => text.push_str(&format!("( {program} ) </dev/null\n")),
+        None => text.push_str("rpitr_run </dev/null\n"),
     }
     text.push_str(&format!(
         "rpitr_code=$?; printf '\\n%s ' {mark} >&2; printf '\\n%s %s\\n' {mark} $rpitr_code\n"

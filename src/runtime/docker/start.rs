@@ -1,5 +1,6 @@
 //! Starting the server in its container, and waiting until it is up.
 
+use std::ffi::OsString;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
@@ -9,15 +10,19 @@ use super::containers::SERVER_PORT;
 use super::exec::{Exec, Output};
 use super::node::DockerNode;
 use super::server::{COMMON, POLL, parse};
-use crate::postgres;
-use crate::runtime::tool::{describe, tail};
+use crate::runtime::tool::tail;
 use crate::runtime::{Error, StartOptions, Started, Status, ToolOptions, Until};
 
 /// Starts the server and waits. Clients come through the lab's network, so that must be allowed; the
 /// network is the lab's own and passwords are required. A pid file nobody serves is from a container
-/// that was killed: its number may be somebody else's by now.
+/// that was killed: its number may be somebody else's by now. The first line is where the log ends now.
 const START: &str = r#"log=$2 until=$3 limit=$4
 shift 4
+now=$(state)
+case $now in stopped | crashed) ;; *) echo "wrong $now"; exit 0 ;; esac
+size=0
+[ -e "$log" ] && size=$(wc -c <"$log")
+echo $size
 cd "$data" || exit 125
 allow='host all all all scram-sha-256 # rpitr'
 grep -qxF "$allow" pg_hba.conf 2>/dev/null ||
@@ -26,7 +31,7 @@ if [ -e postmaster.pid ] && [ -z "$(others)" ]; then rm -f postmaster.pid; fi
 umask 077
 "$@" </dev/null >>"$log" 2>&1 &
 server=$!
-end=$(($(date +%s) + limit))
+end=$(($(date +%s) + limit)) n=0
 while :; do
   if ! kill -0 $server 2>/dev/null; then
     wait $server; code=$?
@@ -40,19 +45,18 @@ while :; do
     running/accepting | running/ready | standby/accepting) echo "$now $server"; exit 0 ;;
     esac
   fi
-  [ "$(date +%s)" -ge $end ] && { echo "late $server"; exit 0; }
+  n=$((n + 1))
+  [ $((n % 20)) -eq 0 ] && [ "$(date +%s)" -ge $end ] && { echo "late $server"; exit 0; }
   sleep 0.02
 done"#;
 
 impl DockerNode {
     /// Starts the server and waits until it is up, has ended, or time is up.
     pub async fn start(&self, options: StartOptions) -> Result<Started, Error> {
-        let status = self.status().await?;
-        if !matches!(status, Status::Stopped | Status::Crashed) {
-            return Err(self.wrong_state(status, "start", "stopped"));
-        }
         let started = Instant::now();
-        let log_offset = self.log_len().await?;
+        if self.is_paused().await? {
+            return Err(self.wrong_state(Status::Paused, "start", "stopped"));
+        }
         self.lab.refresh_verdicts().await?;
         let container = self.up().await?;
         let output = self
@@ -62,6 +66,13 @@ impl DockerNode {
             .await?;
         let text = output.text();
         let mut words = text.split_whitespace();
+        let log_offset = match words.next() {
+            Some("wrong") => {
+                let status = parse(words.next().unwrap_or_default());
+                return Err(self.wrong_state(status, "start", "stopped"));
+            }
+            size => size.and_then(|size| size.parse().ok()).unwrap_or(0),
+        };
         let (what, number) = (words.next().unwrap_or_default(), words.next());
         let number: i32 = number.and_then(|word| word.parse().ok()).unwrap_or(0);
         let exit = (what == "ended").then(|| {
@@ -104,28 +115,12 @@ impl DockerNode {
         command.push(options.until.word().into());
         command.push(options.timeout.as_secs().max(1).to_string());
         command.push(record.bin_dir.join("postgres").display().to_string());
-        command.extend(["-D".into(), data.clone()]);
-        let mut set = |name: &str, value: &str| {
-            command.extend(["-c".into(), format!("{name}={value}")]);
-        };
-        set("data_directory", &data);
-        set("port", &SERVER_PORT.to_string());
-        // Who may reach that address is decided by the container's network.
-        set("listen_addresses", "*");
-        set(
-            "unix_socket_directories",
-            &record.socket_dir.display().to_string(),
-        );
-        set("external_pid_file", "");
-        set("logging_collector", "off");
-        set("log_destination", "stderr");
-        set("log_line_prefix", postgres::LOG_LINE_PREFIX);
-        set("lc_messages", "C");
-        for (name, value) in &options.settings {
-            if name != "listen_addresses" {
-                set(name, value);
-            }
-        }
+        // Who may reach the server is decided by the container's network.
+        let settings = options.settings.iter();
+        let settings = settings.filter(|(name, _)| name != "listen_addresses");
+        let arguments = record.server_arguments(SERVER_PORT, "*", settings);
+        let text = |argument: OsString| argument.to_string_lossy().into_owned();
+        command.extend(arguments.into_iter().map(text));
         let tool = ToolOptions {
             env: options.env.clone(),
             cwd: Some(record.dir.clone()),
@@ -171,24 +166,9 @@ impl DockerNode {
     }
 
     async fn why_not_started(&self, exit: Option<ExitStatus>, log_offset: u64) -> Error {
-        let text = match self.log_tail(log_offset).await {
-            Ok((text, _)) => text,
-            Err(error) => return error,
-        };
-        let log = postgres::explain_failure(&text).unwrap_or_default();
-        let reason = ["PANIC:  ", "FATAL:  "]
-            .iter()
-            .find_map(|level| log.rsplit_once(level))
-            .and_then(|(_, message)| message.lines().next());
-        Error::StartFailed {
-            node: self.name(),
-            reason: match (reason, exit) {
-                (Some(reason), _) => reason.to_string(),
-                (None, Some(exit)) => describe(exit),
-                (None, None) => "the container did not run it".into(),
-            },
-            log,
-            retryable: false,
+        match self.log_tail(log_offset).await {
+            Ok((text, _)) => self.record.borrow().why_not_started(exit, &text),
+            Err(error) => error,
         }
     }
 }

@@ -6,21 +6,36 @@ pub fn tar_of_one(name: &str, contents: &[u8]) -> Vec<u8> {
     let mut put = |at: usize, text: &[u8]| header[at..at + text.len()].copy_from_slice(text);
     put(0, &name.as_bytes()[..name.len().min(100)]);
     put(100, b"0000644\0");
-    put(124, format!("{:011o}", contents.len()).as_bytes());
     put(156, b"0");
     put(257, b"ustar\x0000");
-    // The checksum is that of the header with blanks in its place.
-    put(148, b"        ");
-    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
-    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    with_contents(&header, contents)
+}
+
+/// The contents of the first regular file of an archive.
+pub fn first_file(archive: &[u8]) -> Option<&[u8]> {
+    first_entry(archive).map(|(_, contents)| contents)
+}
+
+/// An archive of the first regular file with other contents; name, owner and mode stay.
+pub(super) fn replaced(archive: &[u8], contents: &[u8]) -> Option<Vec<u8>> {
+    first_entry(archive).map(|(header, _)| with_contents(header, contents))
+}
+
+/// An archive of one entry with this header, its size and checksum set.
+fn with_contents(header: &[u8], contents: &[u8]) -> Vec<u8> {
     let mut archive = header.to_vec();
+    archive[124..136].copy_from_slice(format!("{:011o}\0", contents.len()).as_bytes());
+    // The checksum is that of the header with blanks in its place.
+    archive[148..156].fill(b' ');
+    let sum: u32 = archive.iter().map(|byte| u32::from(*byte)).sum();
+    archive[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
     archive.extend_from_slice(contents);
     archive.resize(archive.len().next_multiple_of(512) + 1024, 0);
     archive
 }
 
-/// The contents of the first regular file of an archive.
-pub fn first_file(archive: &[u8]) -> Option<&[u8]> {
+/// The header and the contents of the first regular file.
+fn first_entry(archive: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut at = 0;
     loop {
         let header = archive.get(at..at + 512)?;
@@ -31,7 +46,7 @@ pub fn first_file(archive: &[u8]) -> Option<&[u8]> {
         let start = at + 512;
         // "0" and NUL are regular files; extended headers and directories are passed over.
         if matches!(header[156], b'0' | 0) {
-            return archive.get(start..start + size);
+            return Some((header, archive.get(start..start + size)?));
         }
         at = start + size.div_ceil(512) * 512;
     }
@@ -77,5 +92,21 @@ mod tests {
         assert_eq!(first_file(&archive), Some(&b"hello"[..]));
         assert_eq!(first_file(&[0; 1024]), None);
         assert_eq!(first_file(b"short"), None);
+    }
+
+    #[test]
+    fn a_file_is_replaced_by_a_shorter_or_a_longer_one() {
+        let archive = entry(b'0', b"hello");
+        for new in [&b"hi"[..], &[7; 1000]] {
+            let sent = replaced(&archive, new).unwrap();
+            assert_eq!(first_file(&sent), Some(new));
+            assert_eq!(sent.len() % 512, 0);
+            let sum = std::str::from_utf8(&sent[148..154]).unwrap();
+            let mut blank = sent[..512].to_vec();
+            blank[148..156].fill(b' ');
+            let counted: u32 = blank.iter().map(|byte| u32::from(*byte)).sum();
+            assert_eq!(u32::from_str_radix(sum, 8), Ok(counted));
+        }
+        assert_eq!(replaced(&[0; 1024], b"x"), None);
     }
 }

@@ -10,7 +10,7 @@ use bollard::query_parameters::ContainerArchiveInfoOptionsBuilder;
 
 use super::archive::Verdicts;
 use super::error::status;
-use super::{DockerLab, Error};
+use super::{DockerLab, Engine, Error};
 use crate::runtime;
 
 thread_local! {
@@ -57,13 +57,13 @@ pub struct Mirror {
 
 /// Prints D, F or N, then for a folder or a file a line for each: kind, size, identity, name. Inode, size
 /// and both times change when the contents do.
-const LIST: &str = r#"p=$1
+pub(super) const LIST: &str = r#"p=$1
 if [ -d "$p" ]; then
   echo D; cd "$p" || exit 1
   set -- * .[!.]*
   stat -c '%F/%s/%i %s %y %z/%n' -- "$@" 2>/dev/null || :
 elif [ -e "$p" ]; then
-  echo F; cd "$(dirname "$p")" && stat -c '%F/%s/%i %s %y %z/%n' -- "$(basename "$p")"
+  echo F; cd "${p%/*}/" && stat -c '%F/%s/%i %s %y %z/%n' -- "${p##*/}"
 else echo N
 fi"#;
 /// Sends files: a line with name and length, then the bytes.
@@ -76,7 +76,7 @@ for f; do
   head -c "$s" -- "$f"
 done"#;
 /// How much is sent at a time.
-const BATCH: u64 = 64 << 20;
+pub(super) const BATCH: u64 = 64 << 20;
 
 impl DockerLab {
     /// The container that sees a path, or `None` when the path is this machine's own.
@@ -226,34 +226,13 @@ impl DockerLab {
         Ok(())
     }
 
-    /// The contents of those of the named files that exist.
     pub(super) async fn fetch_files(
         &self,
         container: &str,
         folder: &str,
         names: &[&str],
     ) -> Result<Vec<(String, Vec<u8>)>, Error> {
-        let mut args = vec![folder];
-        args.extend(names);
-        let output = self
-            .engine
-            .must(container, ("read", folder), SEND, &args, None)
-            .await?;
-        let broken = || Error::Answer {
-            what: format!("the files of {folder}"),
-            reason: "a file changed while it was read".into(),
-        };
-        let mut files = Vec::new();
-        let mut rest = output.stdout.as_slice();
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-            let line = std::str::from_utf8(&rest[..end]).map_err(|_| broken())?;
-            let (size, name) = line.split_once(' ').ok_or_else(broken)?;
-            let size: usize = size.parse().map_err(|_| broken())?;
-            let bytes = rest.get(end + 1..end + 1 + size).ok_or_else(broken)?;
-            files.push((name.to_string(), bytes.to_vec()));
-            rest = &rest[end + 1 + size..];
-        }
-        Ok(files)
+        fetch_files(&self.engine, container, folder, names).await
     }
 
     /// Whether a path of a container that does not run is a directory, and its size.
@@ -280,7 +259,36 @@ impl DockerLab {
     }
 }
 
-fn parse(line: &str) -> Option<(&str, u64, &str, &str)> {
+/// The contents of those of the named files that exist.
+pub(super) async fn fetch_files(
+    engine: &Engine,
+    container: &str,
+    folder: &str,
+    names: &[&str],
+) -> Result<Vec<(String, Vec<u8>)>, Error> {
+    let mut args = vec![folder];
+    args.extend(names);
+    let output = engine
+        .must(container, ("read", folder), SEND, &args, None)
+        .await?;
+    let broken = || Error::Answer {
+        what: format!("the files of {folder}"),
+        reason: "a file changed while it was read".into(),
+    };
+    let mut files = Vec::new();
+    let mut rest = output.stdout.as_slice();
+    while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+        let line = std::str::from_utf8(&rest[..end]).map_err(|_| broken())?;
+        let (size, name) = line.split_once(' ').ok_or_else(broken)?;
+        let size: usize = size.parse().map_err(|_| broken())?;
+        let bytes = rest.get(end + 1..end + 1 + size).ok_or_else(broken)?;
+        files.push((name.to_string(), bytes.to_vec()));
+        rest = &rest[end + 1 + size..];
+    }
+    Ok(files)
+}
+
+pub(super) fn parse(line: &str) -> Option<(&str, u64, &str, &str)> {
     let mut parts = line.splitn(4, '/');
     let (kind, size) = (parts.next()?, parts.next()?.parse().ok()?);
     Some((kind, size, parts.next()?, parts.next()?))
@@ -294,11 +302,11 @@ fn local(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Err
     }
 }
 
-fn make_folder(path: &Path) -> Result<(), Error> {
+pub(super) fn make_folder(path: &Path) -> Result<(), Error> {
     std::fs::create_dir_all(path).map_err(local("create", path))
 }
 
-fn store(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+pub(super) fn store(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let mut temp = path.to_path_buf();
     temp.as_mut_os_string().push(".rpitr-new");
     if let Some(parent) = path.parent() {
@@ -309,7 +317,7 @@ fn store(path: &Path, bytes: &[u8]) -> Result<(), Error> {
         .map_err(local("write", path))
 }
 
-fn remove(path: &Path) -> Result<(), Error> {
+pub(super) fn remove(path: &Path) -> Result<(), Error> {
     runtime::marker::remove_any(path).map_err(|error| Error::Answer {
         what: path.display().to_string(),
         reason: error.to_string(),

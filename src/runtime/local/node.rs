@@ -60,12 +60,7 @@ impl LocalNode {
     }
 
     pub fn install(&self) -> Install {
-        let record = self.record.borrow();
-        Install {
-            bin_dir: record.bin_dir.clone(),
-            major: record.major,
-            version: record.version.clone(),
-        }
+        self.record.borrow().install()
     }
 
     /// The account the server and the tools run as.
@@ -74,15 +69,7 @@ impl LocalNode {
     }
 
     pub fn paths(&self) -> NodePaths {
-        let record = self.record.borrow();
-        NodePaths {
-            lab_dir: self.launcher.lab_dir.clone(),
-            dir: record.dir.clone(),
-            data_dir: record.data_dir.clone(),
-            log: record.log.clone(),
-            socket_dir: record.socket_dir.clone(),
-            bin_dir: record.bin_dir.clone(),
-        }
+        self.record.borrow().paths(&self.launcher.lab_dir)
     }
 
     /// How the script reaches the server: by its socket, or by TCP on the loopback interface.

@@ -175,20 +175,6 @@ impl LocalNode {
         })
     }
 
-    pub(super) fn wrong_state(
-        &self,
-        is: Status,
-        operation: &'static str,
-        wanted: &'static str,
-    ) -> Error {
-        Error::WrongState {
-            node: self.name(),
-            is: is.to_string(),
-            operation,
-            wanted,
-        }
-    }
-
     fn label(&self) -> String {
         format!("node \"{}\"", self.name())
     }
@@ -220,7 +206,13 @@ impl LocalNode {
     async fn need_postmaster(&self, operation: &'static str) -> Result<Proc, Error> {
         match self.postmaster()? {
             Some((proc, _)) => Ok(proc),
-            None => Err(self.wrong_state(self.status().await?, operation, "running")),
+            None => {
+                let status = self.status().await?;
+                Err(self
+                    .record
+                    .borrow()
+                    .wrong_state(status, operation, "running"))
+            }
         }
     }
 
@@ -307,7 +299,10 @@ impl LocalNode {
     pub async fn promote(&self) -> Result<(), Error> {
         let status = self.status().await?;
         if status != Status::Standby {
-            return Err(self.wrong_state(status, "promote", "standby"));
+            return Err(self
+                .record
+                .borrow()
+                .wrong_state(status, "promote", "standby"));
         }
         let postmaster = self.need_postmaster("promote").await?;
         self.write_file("promote", b"", 0o600).await?;
@@ -327,7 +322,10 @@ impl LocalNode {
                     return Ok(status);
                 }
                 (Status::Stopped | Status::Crashed | Status::Absent, _) => {
-                    return Err(self.wrong_state(status, "waiting", "running"));
+                    return Err(self
+                        .record
+                        .borrow()
+                        .wrong_state(status, "waiting", "running"));
                 }
                 _ if started.elapsed() >= timeout => {
                     return Err(Error::StartTimeout {

@@ -2,13 +2,12 @@
 //!
 //! `postgres` is started directly: `pg_ctl` would look at the pid file only every 100 ms.
 
-use std::ffi::OsString;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use super::{LocalNode, Status};
-use crate::postgres::{self, PostmasterPid};
-use crate::runtime::tool::{describe, tail};
+use crate::postgres::PostmasterPid;
+use crate::runtime::tool::tail;
 use crate::runtime::{Background, Error};
 
 /// What a start waits for.
@@ -85,46 +84,20 @@ impl LocalNode {
     pub async fn start(&self, options: StartOptions) -> Result<Started, Error> {
         let status = self.status().await?;
         if !matches!(status, Status::Stopped | Status::Crashed) {
-            return Err(self.wrong_state(status, "start", "stopped"));
+            return Err(self.record.borrow().wrong_state(status, "start", "stopped"));
         }
         let started = Instant::now();
         let record = self.record();
         let log_offset = self.log_len().await?;
         let server = self.launcher.spawn_detached(
             "postgres",
-            &self.server_arguments(&options.settings),
+            &record.server_arguments(record.port, "127.0.0.1", options.settings.iter()),
             &options.env,
             &record.data_dir,
             &record.log,
         )?;
         self.server.replace(Some(server.clone()));
         self.wait_up(&server, &options, started, log_offset).await
-    }
-
-    /// The command line. What identifies the server comes from rpitr, not from a restored file: an
-    /// original's `data_directory` would open the original.
-    fn server_arguments(&self, settings: &[(String, String)]) -> Vec<OsString> {
-        let record = self.record.borrow();
-        let mut arguments = vec![OsString::from("-D"), record.data_dir.clone().into()];
-        let mut set = |name: &str, value: OsString| {
-            let mut text = OsString::from(format!("{name}="));
-            text.push(value);
-            arguments.extend([OsString::from("-c"), text]);
-        };
-        set("data_directory", record.data_dir.clone().into());
-        set("port", record.port.to_string().into());
-        set("listen_addresses", "127.0.0.1".into());
-        set("unix_socket_directories", record.socket_dir.clone().into());
-        // Empty, PostgreSQL complains in its log.
-        set("external_pid_file", record.dir.join("server.pid").into());
-        set("logging_collector", "off".into());
-        set("log_destination", "stderr".into());
-        set("log_line_prefix", postgres::LOG_LINE_PREFIX.into());
-        set("lc_messages", "C".into());
-        for (name, value) in settings {
-            set(name, value.into());
-        }
-        arguments
     }
 
     async fn wait_up(
@@ -179,32 +152,10 @@ impl LocalNode {
         }
     }
 
-    /// The error for a server that ended, from what it wrote to its log.
     async fn why_not_started(&self, exit: ExitStatus, log_offset: u64) -> Error {
-        let text = match self.log_tail(log_offset).await {
-            Ok((text, _)) => text,
-            Err(error) => return error,
-        };
-        let log = postgres::explain_failure(&text).unwrap_or_default();
-        let (node, port) = (self.name(), self.record.borrow().port);
-        if log.contains("Address already in use")
-            || log.contains("could not create any TCP/IP sockets")
-        {
-            return Error::PortTaken { node, port, log };
-        }
-        // The FATAL entry is the last part; its message alone makes the one-line reason.
-        let reason = ["PANIC:  ", "FATAL:  "]
-            .iter()
-            .find_map(|level| log.rsplit_once(level))
-            .and_then(|(_, message)| message.lines().next())
-            .map_or_else(|| describe(exit), str::to_string);
-        // Children of a killed postmaster hold on to its shared memory for a moment.
-        let retryable = log.contains("pre-existing shared memory block");
-        Error::StartFailed {
-            node,
-            reason,
-            log,
-            retryable,
+        match self.log_tail(log_offset).await {
+            Ok((text, _)) => self.record.borrow().why_not_started(Some(exit), &text),
+            Err(error) => error,
         }
     }
 }

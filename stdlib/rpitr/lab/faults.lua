@@ -61,7 +61,7 @@ return setmetatable(faketime, {
 
     --- How another node reaches this one, as a connection string without a password.
     function Node:link_for(other)
-      local link = host.node_conninfo(self.handle, other.handle, host.lab_passfile(self.lab.handle))
+      local link = host.node_conninfo(self.handle, other.handle, host.lab_passfile(self.lab.handle), self.lab.superuser)
       if not self.proxied then
         return link
       end

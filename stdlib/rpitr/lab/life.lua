@@ -10,12 +10,15 @@ end
 
 -- Creates a lab. It goes when the run ends, unless --keep says otherwise; what is in it dies with it, so it is
 -- the last thing that is cleaned up.
-local function create(runtime, forget)
+local function create(wanted, forget)
   local handle = host.lab_create {
     script = internal.script,
     run = host.options.run_id,
-    runtime = runtime,
+    runtime = wanted.runtime,
     keep = host.options.keep == "always",
+    beside = wanted.beside,
+    superuser = wanted.superuser,
+    password = wanted.password,
   }
   local info = host.lab_info(handle)
   table.insert(internal.at_exit, 1, function(ok)
@@ -36,9 +39,10 @@ end
 
 --- A function that gives the one lab this run has for a purpose, made when it is first asked for; by several
 -- tasks at once, too.
--- @param runtime "local" | "docker"
--- @param build function(handle, info)  what the function gives: a table
-function life.shared(runtime, build)
+-- @param describe function  gives { runtime = "local" | "docker", beside = handle?, superuser = string?, password = string? }
+-- @param build function(handle, info, described)  what the function gives: a table
+-- @return that function, and one that gives the lab only if it was made
+function life.shared(describe, build)
   local current, making
   return function()
     while making do
@@ -47,9 +51,11 @@ function life.shared(runtime, build)
     if not current then
       making = host.event_new()
       local ok, made = xpcall(function()
-        return build(create(runtime, function()
+        local wanted = describe()
+        local handle, info = create(wanted, function()
           current = nil
-        end))
+        end)
+        return build(handle, info, wanted)
       end, internal.as_error)
       local waited = making
       making = nil
@@ -59,6 +65,8 @@ function life.shared(runtime, build)
       end
       current = made
     end
+    return current
+  end, function()
     return current
   end
 end

@@ -11,12 +11,13 @@ local node = {}
 local Node = { __name = "rpitr.Node" }
 Node.__index = Node
 
--- The superuser of lab servers. Its password is made for the lab and lives in the lab's pass file.
-local SUPERUSER = "postgres"
+-- What other kinds of nodes are made from.
+node.class = Node
 
 --- Wraps a host node. Labs call this.
 function node.attach(handle, lab, role)
   local info = host.node_info(handle)
+  internal.environment.postgresql = info.version
   return setmetatable({
     handle = handle,
     lab = lab,
@@ -55,13 +56,13 @@ function Node:exec(command)
     check = { "boolean", true },
   })
   local program = table.remove(arguments, 1)
-  local result = host.node_run(self.handle, {
+  local result = self:run_program {
     program = program,
     arguments = arguments,
     stdin = opts.stdin,
     env = opts.env,
     timeout = opts.timeout,
-  })
+  }
   stopwatch.add(program, result.seconds)
   if opts.check and result.code ~= 0 then
     local full = result.stderr:find("No space left on device", 1, true)
@@ -76,13 +77,26 @@ function Node:exec(command)
   return result
 end
 
+function Node:run_program(request)
+  return host.node_run(self.handle, request)
+end
+
+--- Runs a program that sees the lab's files: its backups and archives. For a node of a lab that is any
+-- program it runs.
+Node.exec_in_lab = Node.exec
+
+--- How programs of the lab reach the server: a connection string without a password.
+function Node:link()
+  return host.node_conninfo(self.handle, self.handle, host.lab_passfile(self.lab.handle), self.lab.superuser)
+end
+
 --- Creates the data directory: data checksums, SCRAM for every connection.
 function Node:initdb(options)
   local opts = args.options("node:initdb", options, { wal_segment_size = "integer?", durable = { "boolean", false } })
   local command = {
     "initdb",
     "--pgdata=" .. self.data,
-    "--username=" .. SUPERUSER,
+    "--username=" .. self.lab.superuser,
     "--pwfile=" .. host.lab_password_file(self.lab.handle),
     "--auth=scram-sha-256",
     "--data-checksums",
@@ -117,13 +131,18 @@ end
 --- Sets parameters of a running server that a reload applies, and waits until they hold.
 function Node:configure(settings)
   self:write_conf(settings)
-  host.node_reload(self.handle)
+  self:reload()
   for name, value in pairs(settings) do
     timer.eventually(function()
       local shown = self:setting(name)
       return shown == tostring(value) or shown == tostring(value):gsub('^"(.*)"$', "%1")
     end, { timeout = "10s", describe = ("%s = %s on %s"):format(name, tostring(value), self.name) })
   end
+end
+
+--- Has the server read its configuration again.
+function Node:reload()
+  host.node_reload(self.handle)
 end
 
 --- The value of a server parameter, as SHOW prints it.
@@ -183,18 +202,55 @@ function Node:resume()
   host.node_resume(self.handle)
 end
 
---- Pulls the node's network cable: nobody reaches it, connections hang. Containers only.
-function Node:isolate()
-  host.node_isolate(self.handle)
+--- Pulls the node's network cable: the server runs on, nobody reaches it, connections hang. Containers
+-- only. Nothing happens when it is pulled already.
+-- @error state  on the local runtime, which has no network of its own
+-- @usage standby:disconnect()
+function Node:disconnect()
+  self:forget_admin()
+  host.node_disconnect(self.handle)
 end
 
---- Plugs it in again: same names, same port.
-function Node:rejoin()
-  host.node_rejoin(self.handle)
+--- Plugs it in again: the same name, port and address.
+-- @error state  on the local runtime
+function Node:reconnect()
+  host.node_reconnect(self.handle)
+end
+
+--- What the engine knows of the node's container.
+-- @return { container, image, running, paused, oom_killed, exit_code, memory = bytes?, networks = { name = address } }
+-- @error state  on the local runtime
+function Node:inspect()
+  return host.node_inspect(self.handle)
+end
+
+--- A file of the node as a string; a relative path begins in the data directory.
+-- @usage local version = pg:read_file "PG_VERSION"
+function Node:read_file(path)
+  return host.node_read(self.handle, args.check("node:read_file", "path", path, "string"))
+end
+
+--- Writes a file of the node in one step: readers see the old contents or the new ones. Only below the lab.
+function Node:write_file(path, text)
+  args.check("node:write_file", "path", path, "string")
+  host.node_write(self.handle, path, args.check("node:write_file", "text", text, "string"))
+end
+
+--- Copies a file of this machine into the node.
+-- @param from path on this machine
+-- @param to path in the node, below the lab; relative ones begin in the data directory
+function Node:copy_in(from, to)
+  self:write_file(to, host.fs_read(args.check("node:copy_in", "from", from, "string")))
+end
+
+--- Copies a file of the node to this machine.
+function Node:copy_out(from, to)
+  host.fs_write(args.check("node:copy_out", "to", to, "string"), self:read_file(from))
 end
 
 --- Limits the node's memory (with swap), processors or number of processes. Containers only.
 -- @param limits { memory = size?, cpus = number?, pids = integer? }
+-- @error state  on the local runtime
 function Node:limit(limits)
   local opts = args.options("node:limit", limits, { memory = "size?", cpus = "number?", pids = "integer?" })
   opts.memory = opts.memory and math.floor(opts.memory)
@@ -219,7 +275,7 @@ end
 function Node:wait_writable(options)
   local opts = args.options("node:wait_writable", options, { timeout = { "duration", 60 } })
   timer.eventually(function()
-    if host.node_status(self.handle) == "crashed" then
+    if self:status() == "crashed" then
       internal.raise({ kind = "postgres", code = "fatal", message = self.name .. " died", detail = self:why_died() }, 2)
     end
     return self:admin():value "SELECT NOT pg_is_in_recovery()"
@@ -244,8 +300,20 @@ function Node:wipe()
   host.node_remove_tree(self.handle, self.data)
 end
 
+--- Kills the server and removes everything that is the node's own; its name is free again. Archive and
+-- backups stay with the lab.
+function Node:remove()
+  self:forget_admin()
+  host.node_remove(self.lab.handle, self.handle)
+  self.lab.nodes[self.name] = nil
+  self.removed = true
+end
+
 -- Leaving a block stops the server; the lab removes its files when the run ends.
 function Node:__close()
+  if self.removed then
+    return
+  end
   self:forget_admin()
   local status = self:status()
   if status ~= "absent" and status ~= "stopped" and status ~= "crashed" then
@@ -260,7 +328,7 @@ end
 -- @usage local at = standby:endpoint(primary)  -- primary:exec { "psql", "--host=" .. at.host, ... }
 function Node:endpoint(from)
   local at = from and host.node_endpoint(self.handle, from.handle) or host.node_info(self.handle)
-  return { host = at.host, port = at.port, user = SUPERUSER, dbname = "postgres" }
+  return { host = at.host, port = at.port, user = self.lab.superuser, dbname = "postgres" }
 end
 
 --- Opens a connection as the lab's superuser; through the proxy for clients where the node has proxies.
@@ -315,13 +383,17 @@ function Node:create_database(name)
   end
 end
 
+function Node:whole_log()
+  return (host.node_log(self.handle))
+end
+
 -- Logs -------------------------------------------------------------------------------------------------
 
 --- The server's log.
 -- @param options { grep = string? }  keep only lines that contain this text
 function Node:logs(options)
   local opts = args.options("node:logs", options, { grep = "string?" })
-  local text = host.node_log(self.handle)
+  local text = self:whole_log()
   if not opts.grep then
     return text
   end

@@ -19,7 +19,7 @@ return function(Node)
         WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)]],
       opts.slot
     )
-    local link = host.node_conninfo(primary.handle, self.handle, host.lab_passfile(self.lab.handle))
+    local link = primary:link_for(self)
     host.node_receive(self.handle, {
       conninfo = link .. " application_name=" .. self.name,
       slot = opts.slot,

@@ -197,9 +197,17 @@ return function(Node)
     return row
   end
 
-  --- Takes over the place of `other`, which must be stopped: a restored server becomes what clients
-  -- know. It archives into a new archive; `other` keeps its data and becomes a sandbox.
+  --- Takes over the place of `other`: a restored server becomes what clients know. It archives into a new
+  -- archive; `other` is stopped, keeps its data and becomes a sandbox. The primary of a standing environment
+  -- stays where it is, with whatever else it serves: it takes the recovered shop's database into itself.
+  -- @param other node
+  -- @return the node that clients reach now
   function Node:take_over(other)
+    if other.environment then
+      return other:bring_back(self, require("rpitr.workload").database)
+    end
+    -- A fast stop would wait for a standby that is cut off to confirm the last WAL.
+    other:stop "immediate"
     self:stop()
     host.node_take_place(self.lab.handle, self.handle, other.handle)
     self.role, other.role = other.role, self.role
@@ -209,5 +217,6 @@ return function(Node)
     end
     self:archive_into(self:new_archive())
     self:start()
+    return self
   end
 end

@@ -45,7 +45,7 @@ end
 -- when somebody reads it, long after a restore that looked fine.
 -- @error archive  backup_damaged, with what pg_verifybackup found
 function backup.verify(pg, entry)
-  local checked = pg:exec { "pg_verifybackup", "--quiet", "--no-parse-wal", entry.folder, check = false }
+  local checked = pg:exec_in_lab { "pg_verifybackup", "--quiet", "--no-parse-wal", entry.folder, check = false }
   if checked.code ~= 0 then
     internal.raise({
       kind = "archive",
@@ -77,9 +77,9 @@ function backup.take(pg, options)
   host.lab_mkdir(pg.lab.handle, folder_of(pg))
   local start_time = pg:value "SELECT clock_timestamp()"
   local partial = folder .. ".partial"
-  pg:exec {
+  pg:exec_in_lab {
     "pg_basebackup",
-    "--dbname=" .. host.node_conninfo(pg.handle, pg.handle, host.lab_passfile(pg.lab.handle)),
+    "--dbname=" .. pg:link(),
     "--pgdata=" .. partial,
     "--checkpoint=fast",
     "--wal-method=stream",
@@ -88,7 +88,7 @@ function backup.take(pg, options)
   }
   local stop_time = pg:value "SELECT clock_timestamp()"
   if opts.verify then
-    pg:exec { "pg_verifybackup", "--quiet", partial }
+    pg:exec_in_lab { "pg_verifybackup", "--quiet", partial }
   end
   local stored = {
     schema = 1,

@@ -311,6 +311,56 @@ test.describe("a sandbox", function()
   end)
 end)
 
+test.describe("a node's files and its machine", function()
+  test.it("are copied in and out", function()
+    local pg = primary()
+    local here = lab.info().folder .. "/copied"
+    fs.write(here, "in\0and out\n")
+    pg:copy_in(here, "copied-in")
+    test.equal(pg:read_file "copied-in", "in\0and out\n")
+    pg:copy_out("copied-in", here .. "-out")
+    test.equal(fs.read(here .. "-out"), "in\0and out\n")
+    test.raises(function()
+      pg:write_file("/etc/rpitr-never", "x")
+    end, { kind = "arg", match = "outside" })
+  end)
+
+  test.it("a removed node is gone, its name is free", function()
+    local pg = lab.postgres { name = "brief", archive = false }
+    pg:remove()
+    test.equal(lab.nodes().brief, nil)
+    test.ok(not fs.exists(lab.info().folder .. "/brief"))
+    local again <close> = lab.postgres { name = "brief", archive = false }
+    test.equal(again:value "SELECT 1", 1)
+    again:remove()
+  end)
+
+  test.it("is taken off the network and put back as it was, where it has one", function()
+    local pg, other = primary(), standby()
+    if lab.info().runtime == "local" then
+      for _, operation in ipairs { "disconnect", "reconnect", "inspect" } do
+        test.raises(function()
+          pg[operation](pg)
+        end, { kind = "state", code = "no_container", match = operation })
+      end
+      test.raises(function()
+        pg:limit { cpus = 1 }
+      end, { kind = "state", code = "no_container", match = "limit" })
+      return
+    end
+    local before = pg:inspect()
+    pg:disconnect()
+    test.equal({ support.reaches(other, pg), next(pg:inspect().networks) }, { false, nil })
+    test.equal(pg:status(), "running")
+    pg:reconnect()
+    test.equal(pg:inspect().networks, before.networks)
+    test.equal({ support.reaches(other, pg), pg:value "SELECT 1" }, { true, 1 })
+    pg:wait_streaming(other)
+    pg:limit { memory = "1GB", cpus = 1.5, pids = 500 }
+    test.equal(pg:inspect().memory, 1024 ^ 3 // 1 | 0)
+  end)
+end)
+
 test.describe("two labs", function()
   test.it("live side by side and end apart", function()
     local mine = lab.info()

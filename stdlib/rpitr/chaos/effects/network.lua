@@ -101,7 +101,7 @@ network.isolate = {
   end,
   strike = function(cluster, fault, node, undo)
     if is_container() then
-      node:isolate()
+      node:disconnect()
     else
       by_proxy.strike(cluster, fault, node, undo)
     end
