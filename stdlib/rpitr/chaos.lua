@@ -82,8 +82,6 @@ function chaos.record(d, result)
     restore_seconds = result.restore_seconds,
     operations_per_second = result.stats.rate,
   }
-  -- Throughput and lag once a second, and when each fault came and went.
-  d:attach("chaos", { samples = result.samples, events = result.events, coverage = result.coverage })
   if #rows > 0 then
     d:table("targets restored", { "#", "target", "why", "rows", "lost", "phantom", "torn", "" }, rows)
   end

@@ -252,14 +252,6 @@ function Run:table(title, columns, rows)
   self.report:table(title, columns, rows)
 end
 
---- Keeps data in report.json under `attachments`, as it is.
--- @param name string
--- @param data table  what JSON can carry
-function Run:attach(name, data)
-  args.check("d:attach", "name", name, "string")
-  self.report:attach(name, args.check("d:attach", "data", data, "table"))
-end
-
 --- Stops here and opens a session on what the drill has: `d`, its nodes by name, the local variables
 -- around this line. Ctrl-D or `:quit` goes on, `:abort` ends the drill. Without a terminal it goes on
 -- at once and says so.

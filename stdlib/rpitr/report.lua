@@ -180,11 +180,6 @@ local function width_of(text)
   return utf8.len(text) or #text
 end
 
-function Report:attach(name, data)
-  self.data.attachments = self.data.attachments or {}
-  self.data.attachments[name] = data
-end
-
 function Report:table(title, columns, rows)
   self.data.tables[#self.data.tables + 1] = { title = title, columns = columns, rows = rows }
   local widths = {}

@@ -78,8 +78,11 @@ local function fire(here, bundle, event, started)
   bundle:event { e = "inject", n = event.n, kind = event.fault.kind, target = event.fault.target, hold = event.hold }
   here.active = { event.fault.kind .. " " .. event.fault.target }
   local began = host.now()
+  local drill = internal.current_drill
+  local over = drill and drill.report:band(here.active[1]) or function() end
   host.sleep(event.hold)
   local healed, e = xpcall(undo.heal, internal.as_error, undo)
+  over()
   here.active, here.struck = {}, nil
   if healed then
     bundle:event { e = "heal", n = event.n, kind = event.fault.kind, seconds = e.seconds, fired = e.fired }

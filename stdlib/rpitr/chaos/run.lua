@@ -143,6 +143,11 @@ local function watch(here, bundle, crew, started)
     local seen = sample(here, crew, started, before)
     host.fs_append(bundle:path "samples.jsonl", json.encode(seen) .. "\n")
     show(seen)
+    local drill = internal.current_drill
+    if drill then
+      drill.report:sample("throughput", seen.rate, "operations a second")
+      drill.report:sample("lag", seen.lag or 0, "bytes")
+    end
   end)
 end
 
