@@ -52,6 +52,8 @@ debug = { traceback = debug.traceback, getinfo = debug.getinfo }
 
 -- The program --------------------------------------------------------------------------------------
 
+-- What the run met that a report should name: versions of servers.
+internal.environment = {}
 -- Run when the program has ended, the newest first; then `at_last`.
 internal.at_exit = {}
 function internal.at_last() end

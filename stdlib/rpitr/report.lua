@@ -354,9 +354,6 @@ function Report:finish(expectations, e)
   return data.verdict
 end
 
--- What the run met that a report should name: versions of servers.
-internal.environment = {}
-
 --- Keeps the run in the history, and writes the reports into the folder given with `--report`.
 function Report:write(cleanup_failures)
   local data = self.data

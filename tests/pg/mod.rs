@@ -110,7 +110,8 @@ pub fn make_dir(path: &Path) -> PathBuf {
 
 /// Polls until `ready` gives an answer.
 pub fn eventually<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    // Long: the disk of a busy machine may make a receiver wait for half a minute.
+    let deadline = Instant::now() + Duration::from_secs(120);
     loop {
         if let Some(value) = ready() {
             return value;
