@@ -15,6 +15,8 @@ const TEMPLATE: &str = include_str!("report.html.j2");
 const STYLE: &str = include_str!("report.css");
 /// Rows of a table that are shown; all are in report.json.
 const MOST_ROWS: usize = 40;
+/// Restores that are drawn; a chaos run has dozens.
+const MOST_PICTURES: usize = 3;
 
 pub fn html(document: &Document) -> Result<String, Error> {
     let mut environment = Environment::new();
@@ -53,6 +55,7 @@ pub fn html(document: &Document) -> Result<String, Error> {
                 pictures,
                 plots,
                 rows_shown => MOST_ROWS,
+                pictures_shown => MOST_PICTURES,
                 log => log(document),
                 held => document.checks.iter().filter(|check| check.ok).count(),
                 version => env!("CARGO_PKG_VERSION"),
