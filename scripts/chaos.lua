@@ -87,6 +87,7 @@ return drill "chaos" {
   },
 
   run = function(d, arg)
+    lab.needs_own "it injects faults whose undo knows labs only"
     local cluster = d:step("a primary with an archive, a standby, proxies in between", function()
       return chaos.cluster {
         standby = arg.standby,

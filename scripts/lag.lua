@@ -96,8 +96,12 @@ local function show_lab(d, arg)
   local primary, standby
 
   d:step("a primary and a standby that keeps up", function()
+    lab.consent "stop the standby's replay and freeze it, with a table of the drill's own"
     primary = lab.postgres { name = "primary", version = arg.version > 0 and arg.version or nil }
     primary:admin():exec "CREATE TABLE events (id int, payload text)"
+    d:defer(function()
+      primary:admin():exec "DROP TABLE events"
+    end)
     standby = lab.standby(primary)
     commit(primary:admin(), 10)
     primary:wait_replayed(standby)
@@ -107,6 +111,9 @@ local function show_lab(d, arg)
   end)
 
   d:step("replay stands still: a long query on the standby, say", function()
+    d:defer(function()
+      standby:admin():exec "SELECT pg_wal_replay_resume()"
+    end)
     standby:admin():exec "SELECT pg_wal_replay_pause()"
     commit(primary:admin(), arg.plant == "miscount" and arg.transactions - 1 or arg.transactions)
     local lag = eventually(function()

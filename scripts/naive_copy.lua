@@ -223,6 +223,7 @@ return drill "naive_copy" {
   expect = { "naive_damaged > 0", "backup_damaged == 0", "labelled_damaged == 0", "unlabelled_damaged > 0" },
 
   run = function(d, arg)
+    lab.needs_own "it restores damaged copies, and needs servers that hold nothing else"
     local primary, loaded, shop
 
     d:step("a shop that takes orders", function()

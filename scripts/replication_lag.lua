@@ -307,6 +307,7 @@ return drill "replication_lag" {
   expect = { "async_lost > 0", "drained_lost == 0", "sync_lost == 0", "sync_blocked_seconds >= 2s" },
 
   run = function(d, arg)
+    lab.needs_own "it loses a primary for good, twice"
     local north, south
     d:step("north is the primary, south its standby", function()
       north, south = start_pair(arg)

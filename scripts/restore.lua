@@ -76,6 +76,7 @@ return drill "restore" {
   expect = { "orders_lost == 0", "orders_extra == 0", "rows_only_in_partial > 0" },
 
   run = function(d, arg)
+    lab.needs_own "it destroys the primary whose receiver it restores from"
     local primary, receiver, base
 
     d:step("a primary, a receiver of its WAL, a base backup", function()

@@ -31,6 +31,7 @@ return drill "stress" {
   expect = { "operations >= 1000", "lost == 0", "phantom == 0", "torn == 0", "altered == 0" },
 
   run = function(d, arg)
+    lab.needs_own "it fills the primary with as much as it takes"
     local primary = d:step("a server with an archive", function()
       return lab.postgres { wal_segment_size = arg.segment, version = arg.version > 0 and arg.version or nil }
     end)

@@ -74,6 +74,7 @@ return drill "wal_capture" {
   expect = { "problems == 0", "captured_lost == 0" },
 
   run = function(d, arg)
+    lab.needs_own "it loses the primary and plants damage in captured WAL"
     local primary, receiver, base
 
     d:step("a primary that archives nothing, a receiver, a base backup", function()

@@ -38,7 +38,7 @@ fn names_of<'a>(list: &'a Value, key: &str) -> Vec<&'a str> {
 
 /// What every report of a drill that passed must say.
 fn assert_passed(report: &Value, drill: &str, steps: usize) {
-    assert_eq!(report["schema"], 1);
+    assert_eq!(report["schema"], rpitr::report::SCHEMA);
     assert_eq!(report["drill"], drill);
     assert_eq!(report["verdict"], "pass");
     assert_eq!(report["runtime"], "local");

@@ -91,6 +91,22 @@ function lab.consent(what)
   end
 end
 
+--- Refuses `--lab`: for a drill that cannot leave an environment as it found it.
+-- @param why string  what it does that cannot be undone there
+-- @error arg (code "usage")
+-- @usage lab.needs_own "it loses a primary for good"
+function lab.needs_own(why)
+  args.check("lab.needs_own", "why", why, "string")
+  if host.options.lab then
+    internal.raise({
+      kind = "arg",
+      code = "usage",
+      message = ("this drill does not run against the standing environment %s: %s"):format(host.options.lab, why),
+      hint = "without --lab it makes servers of its own",
+    }, 2)
+  end
+end
+
 -- One lab a run, created when the first node is.
 this_lab, made_lab = life.shared(function()
   local environment = standing() or beside

@@ -209,7 +209,7 @@ test.describe("timer", function()
 
   test.it("deadline is the nearest one around", function()
     local outer = timer.deadline() -- the test's own
-    test.ok(outer > 1 and outer <= 20)
+    test.ok(outer > 1 and outer <= 120)
     task.with_timeout("5s", function()
       test.near(timer.deadline(), 5, 0.5)
       task.with_timeout("1m", function()
