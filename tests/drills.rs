@@ -503,7 +503,7 @@ fn a_program_the_server_cannot_reach_still_archives() {
     fs::copy(&bench.program, &copy).unwrap();
     bench.program = copy;
     let (report, _) = bench.drill(PITR, 0);
-    assert_passed(&report, "pitr", 6);
+    assert_passed(&report, "pitr", 7);
     bench.assert_clean(&[]);
 }
 
