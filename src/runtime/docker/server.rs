@@ -58,6 +58,7 @@ const STATUS: &str = "state\npid || :";
 
 /// Stops the server and waits until all of its processes are gone.
 const STOP: &str = r#"signal=$2 limit=$3
+[ "$signal" = QUIT ] && [ -e "$receiver.args" ] && signal=KILL
 p=$(pid) all=$(others)
 [ -z "$p$all" ] && { echo none; exit 0; }
 kill -s CONT $p $all 2>/dev/null

@@ -232,11 +232,14 @@ impl LocalNode {
         for proc in procs.iter().filter(|proc| proc.is_stopped()) {
             process::signal(proc, Signal::SIGCONT);
         }
+        let signal = match mode {
+            // It has no handler for SIGQUIT, which a run under nohup ignores, and so do its children.
+            StopMode::Immediate if self.is_receiver() => Signal::SIGKILL,
+            _ => mode.signal(),
+        };
         match &postmaster {
-            Some(postmaster) => process::signal(postmaster, mode.signal()),
-            None => procs
-                .iter()
-                .all(|proc| process::signal(proc, mode.signal())),
+            Some(postmaster) => process::signal(postmaster, signal),
+            None => procs.iter().all(|proc| process::signal(proc, signal)),
         };
         let deadline = started + timeout;
         let late = |pids| Error::StopTimeout {

@@ -378,8 +378,9 @@ test.describe("a fault of archiving", function()
     local result, name = with(
       chaos.archive_hang(),
       struck(function(name)
+        local log = cluster().primary.archive .. "/.rpitr-fault.log"
         eventually(function()
-          return fs.exists(cluster().primary.archive .. "/.rpitr-fault.log")
+          return fs.exists(log) and #fs.read(log) > 0
         end)
         test.equal(fs.exists(path(name)), false)
       end)
