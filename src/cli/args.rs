@@ -123,6 +123,10 @@ pub enum Command {
     /// Reports of runs: compare two, see how a drill develops
     #[command(subcommand)]
     Report(ReportCommand),
+    /// Print the completions of a shell: bash, zsh, fish, elvish, powershell
+    Completions { shell: clap_complete::Shell },
+    /// Print the manual page
+    Man,
     /// Run the Lua tests (*_test.lua) in these files and folders
     Test {
         #[arg(default_value = "tests/lua")]

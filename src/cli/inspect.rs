@@ -1,5 +1,10 @@
-//! `rpitr list`: what comes with the binary.
+//! `rpitr list`: what comes with the binary; shell completions and the manual page.
 
+use std::io::Write;
+
+use clap::CommandFactory;
+
+use super::args::Cli;
 use crate::engine::scripts;
 use crate::exit;
 
@@ -26,6 +31,30 @@ fn summary(source: &str) -> &str {
         .map(|line| line.trim_start_matches('-').trim())
         .find(|line| !line.is_empty())
         .unwrap_or_default()
+}
+
+/// What a shell sources to complete the command line.
+pub fn completions(shell: clap_complete::Shell) -> i32 {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "rpitr", &mut text);
+    put(&text)
+}
+
+/// The manual page, for `man -l -` or a package.
+pub fn manual() -> i32 {
+    let mut text = Vec::new();
+    match clap_mangen::Man::new(Cli::command()).render(&mut text) {
+        Ok(()) => put(&text),
+        Err(_) => exit::INTERNAL,
+    }
+}
+
+/// A reader that goes away is no failure.
+fn put(text: &[u8]) -> i32 {
+    match std::io::stdout().write_all(text) {
+        Ok(()) => exit::PASS,
+        Err(_) => exit::BROKEN_PIPE,
+    }
 }
 
 #[cfg(test)]

@@ -64,6 +64,8 @@ pub fn run(arguments: &[OsString]) -> i32 {
         Some(Command::Wal(command)) => wal::run(&command, &global),
         Some(Command::Report(command)) => report::report(&command)
             .unwrap_or_else(|failure| show_failure(&failure, global.color, global.error_format)),
+        Some(Command::Completions { shell }) => inspect::completions(shell),
+        Some(Command::Man) => inspect::manual(),
         Some(Command::Test { paths, only }) => test::test(&global, &paths, only),
         Some(Command::Verify { dir, json }) => verify::verify(&global, &dir, json),
         Some(Command::Run { file, arguments }) => file_with(arguments, &file, &global),
