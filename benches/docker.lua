@@ -42,7 +42,6 @@ for round = 1, rounds do
     return lab.sandbox { name = name }
   end)
   measure("create", "docker", function()
-    docker("network", "inspect", lab.info().id)
     docker("volume", "create", theirs)
     local volume = theirs .. ":/there"
     docker(
@@ -52,7 +51,7 @@ for round = 1, rounds do
       "-v",
       volume,
       "--network",
-      lab.info().id,
+      "bridge",
       "-p",
       "127.0.0.1::5432",
       "--entrypoint",
