@@ -98,7 +98,7 @@ for round = 1, rounds do
     node:remove()
   end)
   measure("remove", "docker", function()
-    docker("rm", "-f", theirs)
+    docker("rm", "-fv", theirs)
     docker("volume", "rm", theirs)
   end)
 end

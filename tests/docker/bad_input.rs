@@ -139,7 +139,7 @@ fn a_volume_somebody_else_uses() {
         let held = docker(&[&args[..], &[&image(MAJOR), "600"]].concat());
         assert!(held.status.success(), "{}", text(&held));
         let refused = lab.remove_node("one").await.unwrap_err().to_string();
-        docker(&["rm", "-f", &user]);
+        docker(&["rm", "-fv", &user]);
         assert!(
             refused.contains(&volume) && refused.contains("in use"),
             "{refused}"

@@ -107,7 +107,7 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
-        docker(&["rm", "-f", &self.0]);
+        docker(&["rm", "-fv", &self.0]);
     }
 }
 

@@ -181,7 +181,7 @@ test.describe("a container's life", function()
 
   it("removed behind our back is an error that says so", function()
     local c <close> = idle()
-    sh.run { "docker", "rm", "-f", c.id }
+    sh.run { "docker", "rm", "-fv", c.id }
     test.raises(function()
       c:stop()
     end, { kind = "state", code = "container_gone" })
