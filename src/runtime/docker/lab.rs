@@ -40,6 +40,8 @@ pub struct DockerLab {
     pub(super) beside: super::standing::Beside,
 }
 
+static MAKING_NETWORK: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 impl DockerLab {
     /// The lab of a record. It is known to [`super::local_view`] as long as somebody holds it.
     pub(in crate::runtime) fn new(
@@ -103,6 +105,8 @@ impl DockerLab {
         if self.made.borrow().contains(&name) {
             return Ok(name);
         }
+        // The engine makes two networks of one name when two sandboxes ask at once.
+        let _one = MAKING_NETWORK.lock().await;
         let there = match self.engine.docker.inspect_network(&name, None).await {
             Ok(_) => true,
             Err(error) if status(&error) == Some(404) => false,
