@@ -24,6 +24,13 @@ pub fn stdlib(path: &str) -> Option<Cow<'static, str>> {
     }
 }
 
+/// Every file of the standard library, by its path inside `stdlib/`.
+pub fn library() -> impl Iterator<Item = (&'static str, Cow<'static, str>)> {
+    STDLIB
+        .iter()
+        .map(|(path, text)| (*path, stdlib(path).unwrap_or(Cow::Borrowed(*text))))
+}
+
 fn embedded(files: &'static [(&str, &str)], path: &str) -> Option<&'static str> {
     files
         .iter()
