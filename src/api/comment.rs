@@ -82,11 +82,8 @@ pub fn split_type(text: &str) -> (&str, &str) {
     let mut last = ' ';
     for (at, c) in text.char_indices() {
         match (quote, c) {
-            (Some(open), _) => {
-                if c == open {
-                    quote = None;
-                }
-            }
+            (Some(open), c) if c == open => quote = None,
+            (Some(_), _) => {}
             (None, '"' | '\'' | '`') => quote = Some(c),
             (None, '(' | '<' | '{' | '[') => depth += 1,
             (None, ')' | '>' | '}' | ']') => depth = depth.saturating_sub(1),

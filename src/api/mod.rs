@@ -3,10 +3,12 @@
 //! pages and the editor's stubs all come from here, so none of them can tell another story.
 
 mod comment;
+mod file;
 mod lookup;
 mod model;
 mod parse;
 mod scan;
+mod types;
 
 pub use lookup::Entry;
 pub use model::{

@@ -1,11 +1,13 @@
 //! From files to the index: which comment documents which function, and what belongs to whom.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use super::comment::{self, Comment};
-use super::model::{Alias, Api, Class, Doc, Field, Function, Module, Param, Span};
-use super::scan::{Declaration, Item, scan};
+use super::file::{File, module_of};
+use super::model::{Api, Class, Field, Function, Module, Param, Span};
+use super::scan::{Declaration, Item};
+use super::types;
 
 /// Tags that tell editors something and nobody else.
 const FOR_EDITORS: [&str; 13] = [
@@ -59,101 +61,6 @@ pub fn read(files: Vec<(String, Cow<'static, str>)>) -> Api {
     api
 }
 
-/// `pitr` of `rpitr/pitr.lua`; the parts below a module's folder are no modules.
-fn module_of(path: &str) -> Option<&str> {
-    let name = path.strip_prefix("rpitr/")?.strip_suffix(".lua")?;
-    (!name.contains('/')).then_some(name)
-}
-
-/// A file, scanned, with what its local names stand for.
-struct File {
-    path: String,
-    items: Vec<Item>,
-    is_meta: bool,
-    /// Local name -> class.
-    classes: HashMap<String, String>,
-    /// Local name -> path of the file it requires.
-    requires: HashMap<String, String>,
-}
-
-impl File {
-    fn read(path: &str, text: &str) -> File {
-        let mut file = File {
-            path: path.to_string(),
-            items: scan(text),
-            is_meta: path.starts_with("meta/"),
-            classes: HashMap::new(),
-            requires: HashMap::new(),
-        };
-        if let Some(module) = module_of(path) {
-            file.classes
-                .insert(module.to_string(), format!("rpitr.{module}"));
-        }
-        for item in &file.items {
-            match &item.declaration {
-                Declaration::Local { name, value } => {
-                    if let Some(class) = item.comment.first("class") {
-                        let class = class_name(&class.rest).to_string();
-                        file.classes.insert(name.clone(), class);
-                    } else if let Some(class) = quoted_after(value, "__name = ") {
-                        file.classes.insert(name.clone(), class.to_string());
-                    } else if let Some(module) = quoted_after(value, "require ") {
-                        let path = format!("{}.lua", module.replace('.', "/"));
-                        file.requires.insert(name.clone(), path);
-                    }
-                }
-                // What a part adds to: `---@param Node rpitr.Node`.
-                Declaration::Part => {
-                    for tag in item.comment.all("param") {
-                        let param = comment::param(&tag.rest);
-                        file.classes.insert(param.name, param.ty);
-                    }
-                }
-                _ => {}
-            }
-        }
-        if file
-            .items
-            .iter()
-            .any(|item| item.declaration == Declaration::Part)
-        {
-            file.classes
-                .entry("Node".into())
-                .or_insert_with(|| "rpitr.Node".into());
-        }
-        file
-    }
-
-    /// The function that stands under that name, whatever its owner.
-    fn implementation(&self, wanted: &str) -> Option<&Item> {
-        self.items.iter().find(|item| {
-            matches!(&item.declaration, Declaration::Function { name, .. } if name == wanted)
-        })
-    }
-
-    fn span(&self, item: &Item) -> Span {
-        Span {
-            file: self.path.clone(),
-            line: item.line,
-            end: item.end,
-        }
-    }
-}
-
-/// The name in `rpitr.Node : rpitr.Base` and `(exact) rpitr.Node`.
-fn class_name(rest: &str) -> &str {
-    let rest = rest.trim_start_matches("(exact)").trim();
-    let end = rest
-        .find(|c: char| c.is_whitespace() || c == ':')
-        .unwrap_or(rest.len());
-    &rest[..end]
-}
-
-fn quoted_after<'a>(text: &'a str, before: &str) -> Option<&'a str> {
-    let rest = text.split_once(before)?.1.strip_prefix('"')?;
-    Some(rest.split_once('"')?.0)
-}
-
 #[derive(Default)]
 struct Reader {
     api: Api,
@@ -171,7 +78,7 @@ impl Reader {
     fn classes(&mut self, file: &File) {
         for item in &file.items {
             for tag in item.comment.all("alias") {
-                let alias = alias(&tag.rest, &item.comment.doc, file.span(item));
+                let alias = types::alias(&tag.rest, &item.comment.doc, file.span(item));
                 self.api.aliases.push(alias);
             }
             if item.comment.has("class") {
@@ -212,7 +119,11 @@ impl Reader {
                 }
                 let mut span = file.span(item);
                 span.line = tag.line;
-                current = Some(new_class(&tag.rest, doc.take().unwrap_or_default(), span));
+                current = Some(types::class(
+                    &tag.rest,
+                    doc.take().unwrap_or_default(),
+                    span,
+                ));
                 continue;
             }
             let Some(class) = &mut current else {
@@ -488,69 +399,6 @@ impl Place {
                 format!("{short}{separator}{name}")
             }
         }
-    }
-}
-
-fn new_class(rest: &str, mut doc: Doc, span: Span) -> Class {
-    let name = class_name(rest);
-    let after = rest
-        .split_once(name)
-        .map_or("", |(_, after)| after.trim_start());
-    let (parents, text) = match after.strip_prefix(':') {
-        Some(after) => comment::split_type(after),
-        None => ("", after),
-    };
-    if doc.is_empty() {
-        doc.text = text.trim().to_string();
-        doc.line = span.line;
-    }
-    Class {
-        name: name.to_string(),
-        parents: parents
-            .split(',')
-            .map(|parent| parent.trim().to_string())
-            .filter(|parent| !parent.is_empty())
-            .collect(),
-        doc,
-        span,
-        ..Class::default()
-    }
-}
-
-/// `rpitr.Duration number|string  text`, or members below the name, one a line.
-fn alias(rest: &str, doc: &Doc, span: Span) -> Alias {
-    let mut lines = rest.lines();
-    let first = lines.next().unwrap_or_default();
-    let (name, after) = first.split_once(' ').unwrap_or((first, ""));
-    let (ty, text) = comment::split_type(after);
-    let mut types: Vec<String> = Vec::new();
-    types.extend((!ty.is_empty()).then(|| ty.to_string()));
-    let mut doc = doc.clone();
-    let mut note = |text: &str| {
-        let text = text.trim().trim_start_matches('#').trim();
-        if !text.is_empty() {
-            if !doc.text.is_empty() {
-                doc.text.push('\n');
-            }
-            doc.text.push_str(text);
-        }
-    };
-    note(text);
-    for line in lines {
-        let (ty, text) = comment::split_type(line.trim_start_matches('|'));
-        if !text.trim().is_empty() {
-            note(&format!(
-                "- `{ty}`: {}",
-                text.trim().trim_start_matches('#').trim()
-            ));
-        }
-        types.push(ty.to_string());
-    }
-    Alias {
-        name: name.to_string(),
-        ty: types.join("|"),
-        doc,
-        span,
     }
 }
 
