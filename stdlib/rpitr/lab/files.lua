@@ -1,6 +1,7 @@
---- A node's files below the server: copying them while it runs, starting a server from such a copy.
+--- A node's files: reading and writing single ones, copying the data directory while the server runs, starting a
+--- server from such a copy.
 ---
---- That is how not to make a backup: PostgreSQL knows nothing of it. Recovery does not need it;
+--- The latter is how not to make a backup: PostgreSQL knows nothing of it. Recovery does not need it;
 --- drills do, which show what comes of it, and `pg_backup_start` does, which makes it right.
 
 local host, internal = ...
@@ -31,6 +32,49 @@ local ALONE = {
 return function(class)
   ---@class rpitr.Node
   local Node = class
+
+  --- A file of the node as a string.
+  ---
+  --- ```lua
+  --- local version = pg:read_file "PG_VERSION"
+  --- assert(version:match "%d+" == tostring(pg.major))
+  --- ```
+  ---@param path string  a relative one begins in the data directory
+  ---@return string
+  ---@error io, arg
+  function Node:read_file(path)
+    return host.node_read(self.handle, args.check("node:read_file", "path", path, "string"))
+  end
+
+  --- Writes a file of the node in one step: readers see the old contents or the new ones.
+  ---
+  --- ```lua
+  --- pg:write_file("example.txt", "hello")
+  --- assert(pg:read_file "example.txt" == "hello")
+  --- ```
+  ---@param path string  below the lab; a relative one begins in the data directory
+  ---@param text string
+  ---@error io, arg
+  function Node:write_file(path, text)
+    args.check("node:write_file", "path", path, "string")
+    host.node_write(self.handle, path, args.check("node:write_file", "text", text, "string"))
+  end
+
+  --- Copies a file of this machine into the node.
+  ---@param from string  path on this machine
+  ---@param to string  path in the node, below the lab; a relative one begins in the data directory
+  ---@error io, arg
+  function Node:copy_in(from, to)
+    self:write_file(to, host.fs_read(args.check("node:copy_in", "from", from, "string")))
+  end
+
+  --- Copies a file of the node to this machine.
+  ---@param from string  path in the node; a relative one begins in the data directory
+  ---@param to string  path on this machine
+  ---@error io, arg
+  function Node:copy_out(from, to)
+    host.fs_write(args.check("node:copy_out", "to", to, "string"), self:read_file(from))
+  end
 
   --- The files and folders of the data directory, folders before what is in them, relative to it. What a base backup
   --- leaves out is left out.
