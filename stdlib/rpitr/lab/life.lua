@@ -37,11 +37,10 @@ local function create(wanted, forget)
   return handle, info
 end
 
---- A function that gives the one lab this run has for a purpose, made when it is first asked for; by several
--- tasks at once, too.
--- @param describe function  gives { runtime = "local" | "docker", beside = handle?, superuser = string?, password = string? }
--- @param build function(handle, info, described)  what the function gives: a table
--- @return that function, and one that gives the lab only if it was made
+-- A function that gives the one lab this run has for a purpose, made when it is first asked for; by several tasks at
+-- once, too. `describe` gives { runtime = "local" | "docker", beside = handle?, superuser = string?, password = string? },
+-- `build(handle, info, described)` what the function gives: a table. Returns that function, and one that gives the lab
+-- only if it was made.
 function life.shared(describe, build)
   local current, making
   return function()
