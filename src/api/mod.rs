@@ -5,12 +5,19 @@
 mod comment;
 mod file;
 mod lookup;
+mod members;
 mod model;
+mod pages;
 mod parse;
 mod scan;
+mod stubs;
+mod text;
 mod types;
 
 pub use lookup::Entry;
 pub use model::{
     Alias, Api, Class, Doc, ErrorKind, Example, Field, Function, Module, Param, Return, Span,
 };
+pub use pages::pages;
+pub use stubs::stubs;
+pub use text::Help;

@@ -3,6 +3,7 @@
 pub mod archive;
 mod args;
 mod chaos;
+mod doc;
 mod environment;
 mod inspect;
 mod lab;
