@@ -181,7 +181,8 @@ local function width_of(text)
 end
 
 function Report:table(title, columns, rows)
-  self.data.tables[#self.data.tables + 1] = { title = title, columns = columns, rows = rows }
+  local kept = json.array(table.move(rows, 1, #rows, 1, {}))
+  self.data.tables[#self.data.tables + 1] = { title = title, columns = columns, rows = kept }
   local widths = {}
   for c, column in ipairs(columns) do
     widths[c] = width_of(column)
