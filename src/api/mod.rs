@@ -3,6 +3,7 @@
 //! pages and the editor's stubs all come from here, so none of them can tell another story.
 
 mod comment;
+mod drift;
 mod file;
 mod lookup;
 mod members;
@@ -10,10 +11,12 @@ mod model;
 mod pages;
 mod parse;
 mod scan;
+mod spec;
 mod stubs;
 mod text;
 mod types;
 
+pub use drift::drift;
 pub use lookup::Entry;
 pub use model::{
     Alias, Api, Class, Doc, ErrorKind, Example, Field, Function, Module, Param, Return, Span,

@@ -199,7 +199,10 @@ impl Reader {
                     local,
                 } => {
                     if let Some(place) = self.place(file, owner.as_deref(), name, *local) {
-                        let full = place.full_name(name, *method);
+                        let full = match (&place, owner) {
+                            (Place::Global, Some(owner)) => format!("{owner}.{name}"),
+                            _ => place.full_name(name, *method),
+                        };
                         let function = self.function(file, item, full, params);
                         self.add(place, function);
                     }
@@ -287,7 +290,10 @@ impl Reader {
         let Some(owner) = owner else {
             return file.is_meta.then_some(Place::Global);
         };
-        let class = file.classes.get(owner)?;
+        let Some(class) = file.classes.get(owner) else {
+            // `os.exit` and its like, which rpitr replaces.
+            return file.is_meta.then_some(Place::Global);
+        };
         let short = class.strip_prefix("rpitr.").unwrap_or(class);
         let is_module = self.api.modules.iter().any(|module| module.name == short);
         Some(match is_module {
@@ -330,7 +336,7 @@ impl Reader {
                 Some(at) => described.remove(at),
                 None => Param {
                     name: name.clone(),
-                    ty: "any".into(),
+                    ty: String::new(),
                     optional: false,
                     text: String::new(),
                 },
