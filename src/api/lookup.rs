@@ -165,13 +165,22 @@ impl Api {
             .or_else(|| tables().next())
     }
 
-    /// The tables (not handles) a type names: `string|rpitr.sql.Target`.
+    /// The tables (not handles) a type names: `string|rpitr.sql.Target`, by an alias, too.
     fn tables(&self, ty: &str) -> Vec<&Class> {
-        ty.split('|')
-            .map(|part| part.trim().trim_end_matches('?'))
-            .filter_map(|name| self.class(name))
-            .filter(|class| !class.is_handle() && class.methods.is_empty())
-            .collect()
+        let mut found = Vec::new();
+        for part in ty.split('|') {
+            let name = part.trim().trim_end_matches('?');
+            let alias = self.aliases.iter().find(|alias| alias.name == name);
+            if let Some(alias) = alias.filter(|alias| !alias.ty.contains(name)) {
+                found.extend(self.tables(&alias.ty));
+            } else if let Some(class) = self.class(name)
+                && !class.is_handle()
+                && class.methods.is_empty()
+            {
+                found.push(class);
+            }
+        }
+        found
     }
 
     /// The options of a function that have names, in the order they are described.
