@@ -12,14 +12,12 @@ local timer = require "rpitr.timer"
 
 local attached = {}
 
-local Attached = setmetatable({ __name = "rpitr.AttachedNode" }, { __index = node.class })
-
 local CONF = "/postgresql.auto.conf"
 local MARK = "# rpitr: for one run only; rpitr lab up takes it out"
 local STOP_SIGNALS = { smart = "SIGTERM", fast = "SIGINT", immediate = "SIGQUIT" }
 
 -- What is asked of the environment or its lab only when somebody wants to know.
-local LAZY = {
+local Attached = node.derive {
   lab = function(self)
     return self.environment:lab()
   end,
@@ -38,15 +36,6 @@ local LAZY = {
     return { name = self.name, role = self.role, version = version, host = service.host, port = service.port }
   end,
 }
-
-function Attached.__index(self, key)
-  local value = Attached[key]
-  if value == nil and LAZY[key] then
-    value = LAZY[key](self)
-    rawset(self, key, value)
-  end
-  return value
-end
 
 --- Wraps a container of an environment.
 function attached.new(environment, service)
