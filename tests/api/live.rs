@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use rpitr::api::{Api, Class, drift};
+use rpitr::api::{Api, Class, Function, drift};
 use serde_json::Value;
 
 use crate::common::Bench;
@@ -142,17 +142,54 @@ fn classes(api: &Api, live: &Value, found: &mut Vec<String>) {
         .collect();
     let no_classes = serde_json::Map::new();
     let there = live["classes"].as_object().unwrap_or(&no_classes);
-    for (name, class) in &known {
+    let lives = |class: &Class| {
+        // A table of functions inside a module, such as docker.wait, or a handle's class.
+        there
+            .get(&class.name)
+            .or_else(|| live["tables"].get(class.short_name()))
+    };
+    let short = |one: &Function| one.short_name().to_string();
+    for class in known.values() {
         // Those of Rust are asked for by name.
         if class.parents.iter().any(|parent| parent == "userdata") {
             continue;
         }
-        let described = class.methods.iter();
-        let described = described.map(|one| one.short_name().to_string()).collect();
-        let methods = there.get(*name).and_then(Value::as_array);
+        // A kind of node goes by the name of what it is a kind of.
+        let Some(home) = api
+            .ancestry(class)
+            .into_iter()
+            .find(|one| lives(one).is_some())
+        else {
+            found.push(format!("{} has a comment but does not exist", class.name));
+            continue;
+        };
+        let methods = lives(home).and_then(Value::as_array);
         let methods = methods.into_iter().flatten().filter_map(Value::as_str);
-        let methods = methods.map(str::to_string).collect();
-        compare(&format!("{name}:"), &described, &methods, found);
+        let methods: BTreeSet<String> = methods.map(str::to_string).collect();
+        let described: BTreeSet<String> = class.methods.iter().map(short).collect();
+        let owner = format!("{}:", class.name);
+        if home.name == class.name {
+            // Its own, what it has in place of its parents', what its kinds have.
+            let mut all = described.clone();
+            all.extend(
+                api.methods(class)
+                    .into_iter()
+                    .map(short)
+                    .filter(|name| methods.contains(name)),
+            );
+            for kind in known.values() {
+                if api.ancestry(kind).iter().any(|one| one.name == class.name)
+                    && lives(kind).is_none()
+                {
+                    all.extend(kind.methods.iter().map(short));
+                }
+            }
+            compare(&owner, &all, &methods, found);
+        } else {
+            let gone = described.difference(&methods);
+            found
+                .extend(gone.map(|name| format!("{owner}{name} has a comment but does not exist")));
+        }
     }
     for (name, methods) in there {
         let has_methods = methods

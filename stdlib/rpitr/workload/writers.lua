@@ -92,13 +92,12 @@ end
 -- Starts writers against a node that holds the tables `writers.init` made. `endpoint`: reach the server there instead,
 -- through a proxy for example.
 function writers.start(pg, spec, options)
-  local opts = args.options("writers.start", options, { log = "string", seed = "integer?", endpoint = "table?" })
-  local described = { seed = opts.seed or host.options.seed }
+  local described = { seed = options.seed or host.options.seed }
   for key, value in pairs(spec) do
     described[key] = value
   end
-  local handle = host.writers_start(connection_of(pg, spec, opts.endpoint), described, opts.log)
-  return setmetatable({ handle = handle, pg = pg, log = opts.log, spec = spec, started = host.now() }, Crew)
+  local handle = host.writers_start(connection_of(pg, spec, options.endpoint), described, options.log)
+  return setmetatable({ handle = handle, pg = pg, log = options.log, spec = spec, started = host.now() }, Crew)
 end
 
 ---@class rpitr.workload.WritersStats
