@@ -134,7 +134,7 @@ end
 --- assert(n > 0)
 --- ```
 ---@param name string
----@param fn fun(...): ...
+---@param fn fun(...): any
 ---@param ... any  what `fn` is called with
 ---@return any ...  what `fn` returns
 ---@error arg  and whatever `fn` raises, with `step`
@@ -142,7 +142,7 @@ function Run:step(name, fn, ...)
   args.check("d:step", "name", name, "string")
   args.check("d:step", "fn", fn, "function")
   local step = self.report:begin_step(name)
-  local outcome = table.pack(xpcall(fn, internal.as_error, ...))
+  local outcome = internal.attempt(fn, ...)
   local e = outcome[2]
   if not outcome[1] and not e.step then
     e.step = name
@@ -161,7 +161,7 @@ end
 --- assert(d:metric "checkpoint_seconds" > 0)
 --- ```
 ---@param name string
----@param fn fun(...): ...
+---@param fn fun(...): any
 ---@param ... any  what `fn` is called with
 ---@return any ...  what `fn` returns
 ---@error arg
@@ -317,7 +317,7 @@ end
 -- Running ------------------------------------------------------------------------------------------
 
 local function run_with_cleanup(drill, run, values)
-  local outcome = table.pack(xpcall(drill.run, internal.as_error, run, values))
+  local outcome = internal.attempt(drill.run, run, values)
   for i = #run.deferred, 1, -1 do
     internal.cleanup(run.deferred[i], not outcome[1] and outcome[2] or nil)
   end

@@ -54,8 +54,7 @@ function report.bytes(value)
   return (i == 1 and "%d %s" or "%.1f %s"):format(i == 1 and math.floor(value) or value, units[i])
 end
 
---- Begins the report of a drill.
----@private
+--- Begins the report of a drill, which does this by itself.
 ---@param drill rpitr.Drill
 ---@param values table<string, any>  of its arguments
 ---@return rpitr.Report

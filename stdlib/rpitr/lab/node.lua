@@ -9,7 +9,7 @@ local timer = require "rpitr.timer"
 local node = {}
 
 --- Where a server is reached; `sql.connect` takes it as it is.
----@class rpitr.lab.Endpoint
+---@class rpitr.lab.Endpoint: rpitr.sql.Target
 ---@field host string  name, address, or the folder of a socket
 ---@field port integer
 ---@field user string
@@ -64,7 +64,7 @@ local node = {}
 ---@field log_offset? integer  where the log of the last start begins, in bytes
 ---@field package log_read integer
 ---@field package connection? rpitr.Conn
----@field package removed? boolean
+---@field removed? boolean  whether `node:remove` was called
 local Node = { __name = "rpitr.Node" }
 Node.__index = Node
 
@@ -138,7 +138,7 @@ end
 --- local shown = pg:exec { "pg_controldata", pg.data }
 --- print(shown.stdout:match "Latest checkpoint location:%s+(%S+)")
 --- ```
----@param command rpitr.lab.Command
+---@param command rpitr.lab.Command|string[]
 ---@return rpitr.lab.Output
 ---@error postgres  its output, the code is the program's name
 ---@error environment  code "disk_full"
@@ -189,7 +189,7 @@ end
 --- Runs a program that sees the lab's files: its backups and archives. For a node of a lab that is any
 --- program it runs; for one of a standing environment it runs beside it.
 ---@param self rpitr.Node
----@param command rpitr.lab.Command
+---@param command rpitr.lab.Command|string[]
 ---@return rpitr.lab.Output
 ---@error postgres, environment, timeout, arg
 Node.exec_in_lab = Node.exec

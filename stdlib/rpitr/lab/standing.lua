@@ -36,7 +36,7 @@ local standing = {}
 ---@field handle userdata
 ---@field agreed? boolean  whether somebody has agreed to its being disturbed
 ---@field touched? boolean  whether something has to be undone when the run ends
----@field package makers { lab: fun(): rpitr.Lab; add_node: fun(name: string, role: string, options: table): rpitr.Node }
+---@field package makers { lab: (fun(): rpitr.Lab), add_node: (fun(name: string, role: string, options: table): rpitr.Node) }
 ---@field package databases table<string, boolean>
 ---@field package desk_node? rpitr.Node
 local Environment = { __name = "rpitr.Environment" }
