@@ -10,6 +10,7 @@ mod parse;
 mod scan;
 mod types;
 
+pub(crate) use comment::split_type;
 pub use lookup::Entry;
 pub use model::{
     Alias, Api, Class, Doc, ErrorKind, Example, Field, Function, Module, Param, Return, Span,

@@ -3,6 +3,7 @@
 pub mod archive;
 mod args;
 mod chaos;
+mod check;
 mod environment;
 mod inspect;
 mod lab;
