@@ -7,7 +7,7 @@ use super::known::MemberKind;
 use super::rules::members::Access;
 use super::rules::{arguments, drill, requires};
 use super::scope::Local;
-use super::syntax::{Call, Expression, Kind, Name};
+use super::syntax::{Call, Expression, Item, Kind, Name};
 use super::types::{Signature, Type};
 use super::walk::Walk;
 
@@ -32,6 +32,11 @@ impl Walk<'_> {
             None => self.function_called(call),
         };
         let arguments = &call.arguments;
+        if let Some((name, items)) = drill::header(call)
+            && self.is_lua("drill", "drill")
+        {
+            return self.drill(name, items, arguments, callee.signature.as_deref());
+        }
         let Some(signature) = callee.signature.clone() else {
             let (types, more) = self.arguments(arguments, None, false);
             self.note_call(&callee, &types, more);
@@ -41,25 +46,34 @@ impl Walk<'_> {
         if !callee.takes_self {
             arguments::too_many(&mut self.report, &signature, arguments);
         }
-        let expected = match drill::header(call) {
-            Some((name, items)) => {
-                let header = signature.parameters.first();
-                let expected = header.map(|header| header.ty.clone()).unwrap_or_default();
-                let place = self.drill_header(name, items, &expected);
-                self.expression(&arguments[0], Some(&place));
-                return signature.returns.clone();
-            }
-            None => Some(&*signature),
-        };
         let own = arguments.get(..skipped).unwrap_or_default();
         self.arguments(own, None, false);
         let rest = arguments.get(skipped..).unwrap_or_default();
         let fails = self.is_meant_to_fail(call);
         self.report.meant_to_fail += usize::from(fails);
-        let (types, more) = self.arguments(rest, expected, true);
+        let (types, more) = self.arguments(rest, Some(&signature), true);
         self.report.meant_to_fail -= usize::from(fails);
         self.note_call(&callee, &types, more);
         returned(&signature, &types)
+    }
+
+    /// `drill "name" { ... }`
+    fn drill(
+        &mut self,
+        name: &str,
+        items: &[Item],
+        arguments: &[Expression],
+        signature: Option<&Signature>,
+    ) -> Vec<Type> {
+        let header = signature.and_then(|signature| signature.parameters.first());
+        let expected = header.map(|header| header.ty.clone()).unwrap_or_default();
+        let place = self.drill_header(name, items, &expected);
+        let (first, rest) = arguments.split_at(1.min(arguments.len()));
+        for header in first {
+            self.expression(header, Some(&place));
+        }
+        self.arguments(rest, None, false);
+        signature.map_or_else(Vec::new, |signature| signature.returns.clone())
     }
 
     /// Calls whose meaning is not in any signature.

@@ -3,7 +3,7 @@
 use super::rules::members::{self, Access, Found};
 use super::rules::{drill, globals, options, values};
 use super::syntax::{Binary, Expression, Item, Kind, Name, Span, Unary};
-use super::types::{Record, Signature, Type};
+use super::types::{Parameter, Record, Signature, Type};
 use super::walk::Walk;
 
 /// Where a value goes: what is expected there, and how errors name the place.
@@ -279,15 +279,13 @@ impl Walk<'_> {
             record.fields = options.fields;
             record.closed = options.closed.then(|| options.title.clone());
         }
-        if let Some((ty, _)) = record.fields.get_mut("run")
-            && let Some(signature) = self.function_in(ty)
-        {
-            let mut signature = (*signature).clone();
-            if let Some(second) = signature.parameters.get_mut(1) {
-                second.ty = arguments;
-            }
-            *ty = Type::Function(Some(signature.into()));
-        }
+        let (run, _) = record.fields.entry("run".into()).or_default();
+        let mut signature = self
+            .function_in(run)
+            .map_or_else(Signature::default, |signature| (*signature).clone());
+        signature.parameters.resize(2, Parameter::default());
+        signature.parameters[1].ty = arguments;
+        *run = Type::Function(Some(signature.into()));
         Place {
             expected: Type::Record(record.into()),
             owner: format!("drill \"{name}\""),
