@@ -255,6 +255,9 @@ fn place(signature: &Signature, position: usize) -> Option<Place> {
 
 /// What a call returns, with generics filled in from its arguments.
 fn returned(signature: &Signature, arguments: &[Type]) -> Vec<Type> {
+    if signature.passes_on {
+        return passed_on(signature, arguments);
+    }
     if !signature.overloads.is_empty() {
         let first = |variant: &Signature| variant.returns.first().cloned().unwrap_or(Type::Unknown);
         return vec![Type::join_all(signature.variants().map(first))];
@@ -274,6 +277,19 @@ fn returned(signature: &Signature, arguments: &[Type]) -> Vec<Type> {
             other => other.clone(),
         })
         .collect()
+}
+
+/// What the function among the arguments returns.
+fn passed_on(signature: &Signature, arguments: &[Type]) -> Vec<Type> {
+    let mut pairs = signature.parameters.iter().zip(arguments);
+    let given = pairs.find_map(|(parameter, argument)| match (&parameter.ty, argument) {
+        (Type::Function(_), Type::Function(Some(given))) => Some(given),
+        _ => None,
+    });
+    match given {
+        Some(given) => signature.returns.iter().chain(&given.returns).cloned().collect(),
+        None => Vec::new(),
+    }
 }
 
 /// What `name` stands for when `argument` is given for a parameter of type `parameter`.

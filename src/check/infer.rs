@@ -234,12 +234,18 @@ impl Walk<'_> {
         };
         options::check(&mut self.report, &owner, &wanted, items, span);
         let mut record = Record::default();
+        let mut position = 0;
         for item in items {
             let key = item.key();
             if let Item::Keyed(key, _) = item {
                 self.expression(key, None);
             }
-            let named = key.as_ref().and_then(|key| wanted.fields.get(&key.text));
+            position += usize::from(matches!(item, Item::Listed(_)));
+            let named = match (&key, item) {
+                (Some(key), _) => wanted.fields.get(&key.text),
+                (None, Item::Listed(_)) => wanted.fields.get(&format!("[{position}]")),
+                _ => None,
+            };
             let expected = named.map_or(&wanted.entries, |(ty, _)| ty);
             let inner = Place {
                 expected: expected.clone(),

@@ -228,7 +228,9 @@ fn module_table(module: &api::Module) -> Table {
 
 fn add_field(table: &mut Table, field: &api::Field) {
     let ty = Type::parse(&field.ty, &[]);
-    if field.name.starts_with('[') {
+    let entries = field.name.starts_with('[');
+    // `[1]` is a field like any other: the first that is listed.
+    if entries && !field.name.contains(|c: char| c.is_ascii_digit()) {
         table.open |= !field.name.contains("integer");
         table.entries = ty;
         return;
@@ -278,9 +280,14 @@ fn signature(function: &api::Function) -> Signature {
             found.parameters.push(Parameter { name, ty });
         }
     }
+    let is_rest = |returned: &&api::Return| returned.name.as_deref() == Some("...");
+    let takes = |param: &api::Param| param.ty.starts_with("fun(");
+    found.passes_on = function.returns.iter().any(|one| is_rest(&one))
+        && function.params.iter().filter(|param| takes(param)).count() == 1;
     found.returns = function
         .returns
         .iter()
+        .filter(|returned| !is_rest(returned))
         .map(|returned| Type::parse(&returned.ty, &generics))
         .collect();
     found.overloads = function

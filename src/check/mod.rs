@@ -52,6 +52,7 @@ pub fn check(known: &Known, source: &str, globals: &[String]) -> Vec<Finding> {
     let report = walk::read(known, &script, &start);
     let mut findings = silence::heed(source, report.findings);
     findings.sort_by_key(|finding| (finding.span.start, finding.rule));
-    findings.dedup();
+    // What several rules say of one place is one mistake; the most telling of them comes first.
+    findings.dedup_by(|one, before| one.span == before.span);
     findings
 }

@@ -49,6 +49,8 @@ pub struct Signature {
     /// The type of what `...` takes.
     pub variadic: Option<Type>,
     pub returns: Vec<Type>,
+    /// It returns what the function it is given returns: `---@return any ...`.
+    pub passes_on: bool,
     pub generics: Vec<String>,
     pub overloads: Vec<Signature>,
     /// Where a local function of the script was written.

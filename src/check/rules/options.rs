@@ -18,12 +18,18 @@ pub fn check(report: &mut Report, owner: &str, options: &Options, items: &[Item]
 }
 
 fn unknown(report: &mut Report, owner: &str, options: &Options, items: &[Item]) {
-    let known = || options.fields.keys().map(String::as_str);
+    let known = || {
+        let names = options.fields.keys().map(String::as_str);
+        names.filter(|name| !name.starts_with('['))
+    };
+    let mut position = 0;
     for item in items {
+        position += usize::from(matches!(item, Item::Listed(_)));
         let Some(key) = item.key() else {
             if let Item::Listed(value) = item
                 && !options.listed
                 && !value.is_multiple()
+                && !options.fields.contains_key(&format!("[{position}]"))
             {
                 let message = format!("{owner}: a list entry is no option");
                 let hint = format!("known options: {}", known().collect::<Vec<_>>().join(", "));
@@ -43,9 +49,11 @@ fn unknown(report: &mut Report, owner: &str, options: &Options, items: &[Item]) 
 }
 
 fn missing(report: &mut Report, owner: &str, options: &Options, items: &[Item], span: &Span) {
+    let listed = items.iter().filter(|item| matches!(item, Item::Listed(_)));
     let given: BTreeSet<String> = items
         .iter()
         .filter_map(|item| item.key().map(|key| key.text))
+        .chain((1..=listed.count()).map(|position| format!("[{position}]")))
         .collect();
     // What a computed key or a spread list sets cannot be told.
     let computed = items.iter().any(|item| match item {

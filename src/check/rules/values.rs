@@ -30,6 +30,13 @@ fn fits(known: &Known, part: &Type, value: &Expression) -> Option<bool> {
         match (&**name, text) {
             ("rpitr.Duration", Some(text)) => return Some(has_unit(text, UNITS)),
             ("rpitr.Size", Some(text)) => return Some(has_unit(text, SIZES)),
+            ("rpitr.Duration" | "rpitr.Size", None) => {
+                return match value.kind {
+                    Kind::Integer | Kind::Float => Some(true),
+                    Kind::String(_) => None,
+                    _ => Some(false),
+                };
+            }
             _ => {}
         }
         return match known.resolve(part) {
