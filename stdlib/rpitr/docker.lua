@@ -159,7 +159,10 @@ end
 ---
 --- ```lua
 --- -- needs: a Docker engine
---- local image = docker.build("compose/image", { tag = "example/postgres:1" })
+--- local folder = lab.info().folder .. "/image"
+--- fs.mkdir(folder)
+--- fs.write(folder .. "/Dockerfile", "FROM rpitr/postgres:15\nENV PGTZ=UTC\n")
+--- local image = docker.build(folder, { tag = "example/postgres:1" })
 --- docker.remove_image(image)
 --- ```
 ---@param folder string  all of it is sent to the engine

@@ -107,7 +107,7 @@ end
 --- Where a published port is reached from this machine.
 ---
 --- ```lua
---- -- needs: a Docker engine
+--- -- needs: a Docker engine and a registry
 --- local env = { POSTGRES_PASSWORD = "secret" }
 --- local c <close> = docker.run("postgres:15", { env = env, ports = { 5432 }, wait = docker.wait.port(5432) })
 --- local address, port = c:port(5432)
