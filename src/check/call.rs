@@ -250,6 +250,7 @@ fn place(signature: &Signature, position: usize) -> Option<Place> {
         expected,
         owner: signature.name.clone(),
         what: name.cloned().unwrap_or_else(|| "an argument".into()),
+        nested: false,
     })
 }
 

@@ -57,6 +57,24 @@ impl Rule {
     }
 }
 
+impl Rule {
+    /// What the Lua language server calls the same, for comments that silence both.
+    pub fn language_server_name(self) -> Option<&'static str> {
+        Some(match self {
+            Rule::Undeclared => "undefined-global",
+            Rule::UnknownFunction
+            | Rule::UnknownMethod
+            | Rule::UnknownField
+            | Rule::UnknownArgument => "undefined-field",
+            Rule::MissingOption => "missing-fields",
+            Rule::TooManyArguments => "redundant-parameter",
+            Rule::BadValue => "param-type-mismatch",
+            Rule::UnusedRequire => "unused-local",
+            _ => return None,
+        })
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finding {
     pub rule: Rule,

@@ -13,6 +13,8 @@ pub struct Place {
     /// The function or table it belongs to.
     pub owner: String,
     pub what: String,
+    /// It is inside a table that is.
+    pub nested: bool,
 }
 
 impl Walk<'_> {
@@ -102,6 +104,7 @@ impl Walk<'_> {
                 expected,
                 owner,
                 what,
+                ..
             } = place;
             values::check(&mut self.report, self.known, expected, value, owner, what);
         }
@@ -226,11 +229,9 @@ impl Walk<'_> {
         let Some((place, wanted)) = expected else {
             return self.plain_table(items);
         };
-        // A table inside a table is named after its class, or after its key.
-        let owner = if place.what.is_empty() || wanted.title.is_empty() {
-            place.owner.clone()
-        } else {
-            format!("{}: {}", place.owner, place.what)
+        let owner = match place.nested {
+            true => format!("{}: {}", place.owner, place.what),
+            false => place.owner.clone(),
         };
         options::check(&mut self.report, &owner, &wanted, items, span);
         let mut record = Record::default();
@@ -246,9 +247,19 @@ impl Walk<'_> {
                 (None, Item::Listed(_)) => wanted.fields.get(&format!("[{position}]")),
                 _ => None,
             };
-            let expected = named.map_or(&wanted.entries, |(ty, _)| ty);
+            let expected = match named {
+                Some((ty, _)) => ty.clone(),
+                // An unknown key among entries that are listed was reported as such.
+                None if key.is_some() && wanted.closed => Type::Unknown,
+                None => wanted.entries.clone(),
+            };
+            if let (Some(key), None, false) = (&key, named, wanted.closed) {
+                // It may come back under this name in what the function returns.
+                self.facts.assign_field(&key.text, Type::Unknown);
+            }
             let inner = Place {
-                expected: expected.clone(),
+                expected,
+                nested: true,
                 owner: place.owner.clone(),
                 what: key
                     .as_ref()
@@ -296,6 +307,7 @@ impl Walk<'_> {
             expected: Type::Record(record.into()),
             owner: format!("drill \"{name}\""),
             what: String::new(),
+            nested: false,
         }
     }
 }

@@ -34,8 +34,9 @@ pub struct Outline {
 }
 
 impl Outline {
-    pub fn of(source: &str) -> Outline {
-        lower::parse(source).map_or_else(Outline::default, |script| walk::outline(&script))
+    /// Nothing when the parser does not follow.
+    pub fn of(source: &str) -> Option<Outline> {
+        lower::parse(source).map(|script| walk::outline(&script))
     }
 }
 

@@ -1,8 +1,8 @@
 //! Comments that silence findings, as the Lua language server understands them:
 //! `---@diagnostic disable-next-line: unknown_option`, `disable-line`, `disable` and `enable`. Without
-//! names all rules are meant.
+//! names all rules are meant; the server's own names for the same are understood, too.
 
-use super::finding::{Finding, Place};
+use super::finding::{Finding, Place, Rule};
 
 /// Takes away what the script asks not to be told.
 pub fn heed(source: &str, findings: Vec<Finding>) -> Vec<Finding> {
@@ -12,7 +12,7 @@ pub fn heed(source: &str, findings: Vec<Finding>) -> Vec<Finding> {
     let lines: Vec<&str> = source.lines().collect();
     let silenced = |finding: &Finding| {
         let line = Place::of(source, &finding.span).line;
-        is_silenced(&lines, line, finding.rule.name())
+        is_silenced(&lines, line, finding.rule)
     };
     findings
         .into_iter()
@@ -21,7 +21,7 @@ pub fn heed(source: &str, findings: Vec<Finding>) -> Vec<Finding> {
 }
 
 /// `line` counts from 1.
-fn is_silenced(lines: &[&str], line: usize, rule: &str) -> bool {
+fn is_silenced(lines: &[&str], line: usize, rule: Rule) -> bool {
     let on = |number: usize, action: &str| {
         let text = number.checked_sub(1).and_then(|at| lines.get(at));
         text.is_some_and(|text| says(text, action, rule))
@@ -42,14 +42,18 @@ fn is_silenced(lines: &[&str], line: usize, rule: &str) -> bool {
 }
 
 /// Whether a line says `---@diagnostic ACTION[: rule, rule]` about this rule.
-fn says(text: &str, action: &str, rule: &str) -> bool {
+fn says(text: &str, action: &str, rule: Rule) -> bool {
     let Some((_, rest)) = text.split_once("---@diagnostic") else {
         return false;
     };
     let rest = rest.trim_start_matches([':', ' ']);
     let (word, rules) = rest.split_once(':').unwrap_or((rest, ""));
     let mut rules = rules.split(',').map(str::trim).filter(|one| !one.is_empty());
-    word.trim() == action && (rules.clone().next().is_none() || rules.any(|one| one == rule))
+    word.trim() == action && (rules.clone().next().is_none() || rules.any(|one| is_meant(one, rule)))
+}
+
+fn is_meant(name: &str, rule: Rule) -> bool {
+    name == rule.name() || Some(name) == rule.language_server_name()
 }
 
 #[cfg(test)]
@@ -63,16 +67,16 @@ x()
 ---@diagnostic disable-next-line: undeclared
 y()
 z() ---@diagnostic disable-line
----@diagnostic disable: undeclared
+---@diagnostic disable: undefined-global
 a()
 ---@diagnostic enable: undeclared
 b()";
         let lines: Vec<&str> = text.lines().collect();
-        let silenced = |line| is_silenced(&lines, line, "undeclared");
+        let silenced = |line| is_silenced(&lines, line, Rule::Undeclared);
         assert_eq!(
             (1..=8).filter(|line| silenced(*line)).collect::<Vec<_>>(),
             [3, 4, 5, 6]
         );
-        assert!(!is_silenced(&lines, 3, "unknown_option"));
+        assert!(!is_silenced(&lines, 3, Rule::UnknownOption));
     }
 }

@@ -148,14 +148,14 @@ fn globals_of_modules(source: &Source) -> Vec<String> {
     let Some(home) = &source.folder else {
         return globals;
     };
-    let mut next = vec![(home.clone(), Outline::of(&source.lua()))];
+    let mut next = vec![(home.clone(), Outline::of(&source.lua()).unwrap_or_default())];
     while let Some((folder, outline)) = next.pop() {
         for name in &outline.requires {
             let Some((path, text)) = find_module(name, &[&folder, home, &home.join("lib")]) else {
                 continue;
             };
             if seen.insert(path.clone()) {
-                let outline = Outline::of(&text);
+                let outline = Outline::of(&text).unwrap_or_default();
                 globals.extend(outline.globals.clone());
                 let folder = path.parent().unwrap_or(home).to_path_buf();
                 next.push((folder, outline));

@@ -23,6 +23,14 @@ pub fn has_unit(text: &str, units: &[&str]) -> bool {
     number.parse::<f64>().is_ok() && units.contains(&unit.trim_start())
 }
 
+/// Whether a text is a duration, or two as `5..20s`: what `range.seconds` of the library reads.
+fn is_range(text: &str) -> bool {
+    match text.split_once("..") {
+        Some((low, high)) => has_unit(low, UNITS) && has_unit(high, UNITS),
+        None => has_unit(text, UNITS),
+    }
+}
+
 /// Whether a value fits: yes, no, or nobody can tell.
 fn fits(known: &Known, part: &Type, value: &Expression) -> Option<bool> {
     let text = value.literal();
@@ -30,6 +38,7 @@ fn fits(known: &Known, part: &Type, value: &Expression) -> Option<bool> {
         match (&**name, text) {
             ("rpitr.Duration", Some(text)) => return Some(has_unit(text, UNITS)),
             ("rpitr.Size", Some(text)) => return Some(has_unit(text, SIZES)),
+            ("rpitr.chaos.Range", Some(text)) => return Some(is_range(text)),
             ("rpitr.Duration" | "rpitr.Size", None) => {
                 return match value.kind {
                     Kind::Integer | Kind::Float => Some(true),
@@ -152,6 +161,9 @@ fn wanted(known: &Known, expected: &Type, value: &Expression) -> (String, Option
     };
     if named("rpitr.Duration") {
         return ("a duration such as 5, \"5s\" or \"250ms\"".into(), None);
+    }
+    if named("rpitr.chaos.Range") {
+        return ("a duration or a range such as \"5..20s\"".into(), None);
     }
     if named("rpitr.Size") {
         return ("a size such as \"16MB\"".into(), None);
