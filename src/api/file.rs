@@ -39,7 +39,7 @@ impl File {
         for item in &file.items {
             match &item.declaration {
                 Declaration::Local { name, value } => {
-                    if let Some(class) = item.comment.first("class") {
+                    if let Some(class) = item.comment.all("class").last() {
                         let class = class_name(&class.rest).to_string();
                         file.classes.insert(name.clone(), class);
                     } else if let Some(class) = quoted_after(value, "__name = ") {

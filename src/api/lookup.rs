@@ -68,11 +68,12 @@ impl Api {
 
     /// `pitr.restore`, `node:stop`, `Node`, `pg.stop`, `pitr.RestoreOptions.to`; letters in any case.
     pub fn find(&self, name: &str) -> Option<Entry<'_>> {
-        let name = name.strip_prefix("rpitr.").unwrap_or(name);
+        let name = short(name);
         // `time` is a module and `Time` what it makes.
         self.find_where(|known| known == name)
             .or_else(|| self.find_where(|known| known.eq_ignore_ascii_case(name)))
             .or_else(|| self.find_method(name))
+            .or_else(|| self.find_option(name))
     }
 
     fn find_where(&self, is: impl Fn(&str) -> bool) -> Option<Entry<'_>> {
@@ -117,12 +118,32 @@ impl Api {
             .iter()
             .find(|(receiver, _)| receiver.eq_ignore_ascii_case(owner))
             .map_or(owner, |(_, class)| *class);
-        let wanted = format!("{class}:{method}");
-        self.find_where(|known| known.eq_ignore_ascii_case(&wanted))
+        let named = |class: &str, separator: &str| {
+            let wanted = format!("{class}{separator}{method}");
+            self.find_where(|known| known.eq_ignore_ascii_case(&wanted))
+        };
+        let lower = class.to_lowercase();
+        let known = self
+            .classes
+            .iter()
+            .find(|known| known.short_name().to_lowercase() == lower)?;
+        named(known.short_name(), ":")
+            .or_else(|| named(known.short_name(), "."))
             .or_else(|| {
-                let field = format!("{class}.{method}");
-                self.find_where(|known| known.eq_ignore_ascii_case(&field))
+                let mut parents = known.parents.iter();
+                parents.find_map(|parent| self.find_method(&format!("{}:{method}", short(parent))))
             })
+    }
+
+    /// `pitr.restore.to`: an option of a function.
+    fn find_option(&self, name: &str) -> Option<Entry<'_>> {
+        let (function, option) = name.rsplit_once(['.', ':'])?;
+        let class = self.options(self.function(function)?)?;
+        let field = self
+            .fields(class)
+            .into_iter()
+            .find(|field| field.name.eq_ignore_ascii_case(option))?;
+        Some(Entry::Field(class.short_name(), field))
     }
 
     /// The function or method with that name.
@@ -131,26 +152,6 @@ impl Api {
             Entry::Function(function) => Some(function),
             _ => None,
         }
-    }
-
-    /// A class's fields with those of the classes it extends.
-    pub fn fields<'a>(&'a self, class: &'a Class) -> Vec<&'a Field> {
-        let mut found: Vec<&Field> = class.fields.iter().collect();
-        let mut parents: Vec<&str> = class.parents.iter().map(String::as_str).collect();
-        let mut depth = 0;
-        while let Some(parent) = parents.pop() {
-            depth += 1;
-            let Some(class) = self.class(parent).filter(|_| depth < 20) else {
-                continue;
-            };
-            for field in &class.fields {
-                if !found.iter().any(|known| known.name == field.name) {
-                    found.push(field);
-                }
-            }
-            parents.extend(class.parents.iter().map(String::as_str));
-        }
-        found
     }
 
     /// The table of options a function takes: the last parameter that is one.
@@ -164,27 +165,41 @@ impl Api {
             .or_else(|| tables().next())
     }
 
-    /// The tables (not handles) a type names: `string|rpitr.sql.Target`.
+    /// The tables (not handles) a type names: `string|rpitr.sql.Target`, by an alias, too.
     fn tables(&self, ty: &str) -> Vec<&Class> {
-        ty.split('|')
-            .map(|part| part.trim().trim_end_matches('?'))
-            .filter_map(|name| self.class(name))
-            .filter(|class| !class.is_handle() && class.methods.is_empty())
-            .collect()
+        let mut found = Vec::new();
+        for part in ty.split('|') {
+            let name = part.trim().trim_end_matches('?');
+            let alias = self.aliases.iter().find(|alias| alias.name == name);
+            if let Some(alias) = alias.filter(|alias| !alias.ty.contains(name)) {
+                found.extend(self.tables(&alias.ty));
+            } else if let Some(class) = self.class(name)
+                && !class.is_handle()
+                && class.methods.is_empty()
+            {
+                found.push(class);
+            }
+        }
+        found
     }
 
-    /// The option keys of a function, in the order they are described.
-    pub fn option_names(&self, function: &str) -> Vec<String> {
+    /// The options of a function that have names, in the order they are described.
+    pub fn option_fields(&self, function: &str) -> Vec<&Field> {
         let options = self
             .function(function)
             .and_then(|function| self.options(function));
         options.map_or_else(Vec::new, |class| {
-            let names = self.fields(class).into_iter();
-            names
+            let fields = self.fields(class).into_iter();
+            fields
                 .filter(|field| !field.private && !field.name.starts_with('['))
-                .map(|field| field.name.clone())
                 .collect()
         })
+    }
+
+    /// The option keys of a function.
+    pub fn option_names(&self, function: &str) -> Vec<String> {
+        let fields = self.option_fields(function).into_iter();
+        fields.map(|field| field.name.clone()).collect()
     }
 
     /// Every public name there is help for.
@@ -226,6 +241,10 @@ impl Api {
             lines.join("\n")
         })
     }
+}
+
+fn short(name: &str) -> &str {
+    name.strip_prefix("rpitr.").unwrap_or(name)
 }
 
 #[cfg(test)]

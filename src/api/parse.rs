@@ -9,6 +9,30 @@ use super::model::{Api, Class, Field, Function, Module, Param, Span};
 use super::scan::{Declaration, Item};
 use super::types;
 
+/// A method that does what its parent's does, in another way, need not say it again.
+fn inherit(api: &mut Api) {
+    let known = api.clone();
+    for class in &mut api.classes {
+        let ancestors: Vec<&Class> = known
+            .class(&class.name)
+            .map_or_else(Vec::new, |class| known.ancestry(class));
+        for method in class.methods.iter_mut().filter(|one| one.doc.is_empty()) {
+            let inherited = ancestors
+                .iter()
+                .skip(1)
+                .flat_map(|ancestor| &ancestor.methods)
+                .find(|other| other.short_name() == method.short_name());
+            if let Some(other) = inherited {
+                *method = Function {
+                    name: method.name.clone(),
+                    span: method.span.clone(),
+                    ..other.clone()
+                };
+            }
+        }
+    }
+}
+
 /// Tags that tell editors something and nobody else.
 const FOR_EDITORS: [&str; 13] = [
     "meta",
@@ -55,6 +79,7 @@ pub fn read(files: Vec<(String, Cow<'static, str>)>) -> Api {
     }
     let mut api = reader.api;
     api.classes.extend(reader.classes.into_values());
+    inherit(&mut api);
     api.aliases.sort_by(|a, b| a.name.cmp(&b.name));
     api.modules.sort_by(|a, b| a.name.cmp(&b.name));
     api.sources = files;
@@ -199,7 +224,10 @@ impl Reader {
                     local,
                 } => {
                     if let Some(place) = self.place(file, owner.as_deref(), name, *local) {
-                        let full = place.full_name(name, *method);
+                        let full = match (&place, owner) {
+                            (Place::Global, Some(owner)) => format!("{owner}.{name}"),
+                            _ => place.full_name(name, *method),
+                        };
                         let function = self.function(file, item, full, params);
                         self.add(place, function);
                     }
@@ -287,7 +315,10 @@ impl Reader {
         let Some(owner) = owner else {
             return file.is_meta.then_some(Place::Global);
         };
-        let class = file.classes.get(owner)?;
+        let Some(class) = file.classes.get(owner) else {
+            // `os.exit` and its like, which rpitr replaces.
+            return file.is_meta.then_some(Place::Global);
+        };
         let short = class.strip_prefix("rpitr.").unwrap_or(class);
         let is_module = self.api.modules.iter().any(|module| module.name == short);
         Some(match is_module {
@@ -320,7 +351,8 @@ impl Reader {
             }
         }
         let names: Vec<&String> = names.iter().filter(|name| *name != "self").collect();
-        if names.is_empty() {
+        // Of a function made elsewhere nothing is known but what its comment says.
+        if names.is_empty() && !matches!(item.declaration, Declaration::Function { .. }) {
             function.params = described;
             return function;
         }
@@ -330,13 +362,13 @@ impl Reader {
                 Some(at) => described.remove(at),
                 None => Param {
                     name: name.clone(),
-                    ty: "any".into(),
+                    ty: String::new(),
                     optional: false,
                     text: String::new(),
                 },
             });
         }
-        for extra in described {
+        for extra in described.into_iter().filter(|param| param.name != "self") {
             let text = format!("{} has no parameter {}", function.name, extra.name);
             self.problem(file, item.line, text);
         }

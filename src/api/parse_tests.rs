@@ -250,6 +250,33 @@ fn parts_add_to_the_class_they_are_given() {
 }
 
 #[test]
+fn what_a_method_does_not_say_its_parent_says() {
+    let source = r#"
+---@class rpitr.Node
+local Node = { __name = "rpitr.Node" }
+--- Stops it.
+---@param mode? string
+function Node:stop(mode) end
+---@package
+function Node:admin() end
+---@class rpitr.Attached : rpitr.Node
+local Attached = setmetatable({ __name = "rpitr.Attached" }, x)
+function Attached:stop(mode) end
+function Attached:admin() end
+function Attached:own() end
+"#;
+    let api = api(&[("rpitr/lab/node.lua", source)]);
+    let [stop, admin, own] = &api.classes[0].methods[..] else {
+        panic!("methods are missing");
+    };
+    assert_eq!(stop.signature(), "Attached:stop(mode?)");
+    assert_eq!(stop.doc.summary(), "Stops it.");
+    assert_eq!(stop.span.line, 11);
+    assert!(admin.private);
+    assert!(own.doc.is_empty());
+}
+
+#[test]
 fn what_cannot_be_right_is_told() {
     let wrong = "local shop = {}\n--- X.\n---@parm a string\n---@param b string\nfunction shop.f(a) end\n--- Y.\nfunction shop.f(a) end\n";
     let problems = api(&[("rpitr/shop.lua", wrong)]).problems;

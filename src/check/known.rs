@@ -69,6 +69,8 @@ pub struct Known {
     pub globals: BTreeMap<String, Type>,
     /// What `require "rpitr.x"` finds.
     pub modules: BTreeSet<String>,
+    /// What functions return; a script that writes one down need not fill it in.
+    results: BTreeSet<String>,
     /// Parts of modules, which can be required too.
     pub parts: BTreeSet<String>,
 }
@@ -94,8 +96,10 @@ impl Known {
                 .insert(module.name.clone(), Type::Named(name.into()));
             known.modules.insert(module.name.clone());
         }
-        for (name, member) in module_table(&index.globals).members {
-            known.globals.insert(name, member.ty);
+        known.add_globals(&index.globals);
+        for returned in index.functions().flat_map(|function| &function.returns) {
+            let ty = Type::parse(&returned.ty, &[]);
+            known.note_results(&ty);
         }
         known
     }
@@ -116,6 +120,43 @@ impl Known {
             let class = format!("lua.{name}");
             self.tables.insert(class.clone(), table);
             self.globals.insert((*name).into(), Type::Named(class.into()));
+        }
+    }
+
+    fn note_results(&mut self, ty: &Type) {
+        for part in ty.parts() {
+            match part {
+                Type::Named(name) => {
+                    self.results.insert(name.to_string());
+                }
+                Type::List(entry) | Type::Map(entry) => self.note_results(entry),
+                _ => {}
+            }
+        }
+    }
+
+    fn add_globals(&mut self, globals: &api::Module) {
+        for function in &globals.functions {
+            let ty = Type::Function(Some(Rc::new(signature(function))));
+            // `os.exit` is a member of what Lua has already.
+            let (table, name) = match function.name.split_once('.') {
+                Some((table, name)) => (self.tables.get_mut(&format!("lua.{table}")), name),
+                None => (None, function.name.as_str()),
+            };
+            match table {
+                Some(table) => {
+                    let kind = MemberKind::Function;
+                    let member = Member { ty, kind, ..Member::default() };
+                    table.members.insert(name.to_string(), member);
+                }
+                None => {
+                    self.globals.insert(name.to_string(), ty);
+                }
+            }
+        }
+        for field in &globals.fields {
+            let ty = Type::parse(&field.ty, &[]);
+            self.globals.insert(field.name.clone(), ty);
         }
     }
 
@@ -180,7 +221,7 @@ impl Known {
 
     /// Whether it may have members nobody described.
     pub fn is_open(&self, table: &Table) -> bool {
-        let undescribed = |name: &String| !self.tables.contains_key(name);
+        let undescribed = |name: &String| !self.tables.contains_key(name) && name != "userdata";
         self.lineage(table)
             .iter()
             .any(|table| table.open || table.parents.iter().any(undescribed))
@@ -320,9 +361,18 @@ pub struct Options {
     pub closed: bool,
     pub listed: bool,
     /// Whether it is one table type and no choice of several.
-    pub single: bool,
+    single: bool,
+    /// Whether parts of it may be missing.
+    partial: bool,
     /// What errors call it.
     pub title: String,
+}
+
+impl Options {
+    /// Whether a key that is missing is a mistake.
+    pub fn is_strict(&self) -> bool {
+        self.single && !self.partial && !self.listed
+    }
 }
 
 impl Known {
@@ -337,7 +387,10 @@ impl Known {
         let mut count = 0;
         for part in resolved.parts() {
             match part {
-                Type::Named(name) => self.add_class(&mut found, self.table(name)?)?,
+                Type::Named(name) => {
+                    self.add_class(&mut found, self.table(name)?)?;
+                    found.partial |= self.results.contains(&**name);
+                }
                 Type::Record(record) => add_record(&mut found, record),
                 Type::List(entry) => {
                     found.entries = (**entry).clone();

@@ -126,6 +126,14 @@ pub enum Command {
     /// Reports of runs: compare two, see how a drill develops
     #[command(subcommand)]
     Report(ReportCommand),
+    /// The reference: every module, or one module, function, method or option
+    Doc {
+        /// pitr, pitr.restore, node:stop, pitr.restore.to
+        name: Option<String>,
+        /// Write the reference as Markdown pages into this folder
+        #[arg(long, value_name = "DIR", conflicts_with = "name")]
+        markdown: Option<PathBuf>,
+    },
     /// Print the completions of a shell: bash, zsh, fish, elvish, powershell
     Completions { shell: clap_complete::Shell },
     /// Print the manual page

@@ -6,7 +6,7 @@ use std::io::{IsTerminal, Read};
 use clap::{CommandFactory, FromArgMatches, Parser};
 
 use super::args::{Chaos, ChaosCommand, Cli, Command, Global, global_flags, split_trailing};
-use super::{archive, chaos, check, inspect, lab, report, test, verify, wal};
+use super::{archive, chaos, check, doc, inspect, lab, report, test, verify, wal};
 use crate::engine::{Program, RunOptions, Source, find_script, run as run_engine, show_failure};
 use crate::exit;
 use crate::failure::{Failure, Kind};
@@ -54,6 +54,9 @@ pub fn run(arguments: &[OsString]) -> i32 {
         Some(Command::Wal(command)) => wal::run(&command, &global),
         Some(Command::Report(command)) => report::report(&command)
             .unwrap_or_else(|failure| show_failure(&failure, global.color, global.error_format)),
+        Some(Command::Doc { name, markdown }) => {
+            doc::doc(&global, name.as_deref(), markdown.as_deref())
+        }
         Some(Command::Completions { shell }) => inspect::completions(shell),
         Some(Command::Man) => inspect::manual(),
         Some(Command::Test { paths, only }) => test::test(&global, &paths, only),

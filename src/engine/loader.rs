@@ -161,13 +161,6 @@ pub fn register(host: &HostTable) -> mlua::Result<()> {
             .filter_map(|(path, _)| path.strip_prefix("rpitr/")?.strip_suffix(".lua"));
         Ok(names.filter(|name| !name.contains('/')).collect::<Vec<_>>())
     })?;
-    // The same, with the parts modules are made of: `lab.node` beside `lab`.
-    host.function("stdlib_parts", |_, ()| {
-        let names = STDLIB
-            .iter()
-            .filter_map(|(path, _)| path.strip_prefix("rpitr/")?.strip_suffix(".lua"));
-        Ok(names.map(|name| name.replace('/', ".")).collect::<Vec<_>>())
-    })?;
     // A script as the command line finds it: its text and its name.
     host.function("find_script", |_, name: String| {
         let source = find_script(&name)?;

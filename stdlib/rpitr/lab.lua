@@ -14,32 +14,38 @@ local host, internal = ...
 local args = require "rpitr.core.args"
 local life = require "rpitr.lab.life"
 local node = require "rpitr.lab.node"
+local visit = require "rpitr.lab.visit"
 
 -- The standing environment the lab works beside, if any, and what of it the script has asked for.
 local beside, taken = nil, {}
+-- The lab of another process that this run adds its nodes to, or makes them beside, if any.
+local joined, neighbour
 local this_lab, made_lab, add_node
 
----@class rpitr.lab.AttachOptions
----@field check? boolean  (default true) refuse an environment that is not healthy
+-- Nodes of this run go into a lab that nobody else uses; beside one that somebody does.
+local function attach_lab(name, adopt)
+  if adopt and (beside or joined or neighbour or made_lab()) then
+    internal.raise({
+      kind = "state",
+      code = "lab_made",
+      message = "a run has one lab of its own, and adopts one before it makes nodes",
+    }, 3)
+  end
+  local there = visit.open(name, adopt)
+  if not (beside or joined or neighbour or made_lab()) then
+    if there:owner() then
+      neighbour = there
+    else
+      joined = there
+    end
+  end
+  if adopt then
+    this_lab()
+  end
+  return there
+end
 
---- Attaches to a standing environment that is up, and checks it first.
----
---- Its nodes are in `.nodes` by name, and each by its name: `env.primary`, `env.replica`. They are used like those of
---- a lab. Whatever disturbs the environment asks first (`--yes` agrees) and is undone at the end.
----
---- ```lua
---- -- needs: rpitr lab up recovery
---- print(lab.attach("recovery").primary:lsn())
---- ```
----@param name "recovery"|"pitr"
----@param options? rpitr.lab.AttachOptions
----@return rpitr.Environment
----@error state  not up, unhealthy
----@error environment  no engine
----@error arg
-function lab.attach(name, options)
-  args.check("lab.attach", "name", name, "string")
-  local opts = args.options("lab.attach", options, { check = { "boolean", true } })
+local function attach_environment(name, check)
   if not beside or beside.name ~= name then
     if beside or made_lab() then
       internal.raise({
@@ -49,10 +55,64 @@ function lab.attach(name, options)
     end
     beside = require("rpitr.lab.standing").open(name, { lab = this_lab, add_node = add_node })
   end
-  if opts.check then
+  if check then
     beside:assert_healthy()
   end
   return beside
+end
+
+---@class rpitr.lab.AttachOptions
+---@field check? boolean  (default true) an environment is checked first, and refused when a check fails
+---@field adopt? boolean  (default false) a lab whose owner is gone becomes this run's own, and goes when the run ends
+
+--- Attaches to a lab that another process made, or to a standing environment that is up.
+---
+--- A lab goes by its id or an unambiguous beginning of it (`rpitr-` may be left out): one of a run that goes on, of one that
+--- was killed, or a kept one; `lab.list()` has them. Its nodes are used like those of a lab of one's own, stopped ones
+--- too. Leaving removes nothing, and as long as this process lives `rpitr lab gc` does not, either; the run that owns the
+--- lab does when it ends. While that goes on, what would replace one of its servers is refused, and what this run makes
+--- (`lab.sandbox`, `pitr.restore`) goes into a lab beside it; otherwise into the lab itself, until this run ends.
+---
+--- What disturbs an environment asks (`--yes` agrees) and is undone at the end; `env:check()` checks it.
+---
+--- ```lua
+--- -- needs: a kept lab, and rpitr lab up recovery
+--- local there = lab.attach "rpitr-3fa2"
+--- print(there.primary:timeline(), there.nodes["standby-2"]:status())
+--- print(lab.attach("recovery").primary:lsn())
+--- ```
+---@param name string  an id, or `recovery` or `pitr`
+---@param options? rpitr.lab.AttachOptions
+---@return rpitr.Lab|rpitr.Environment  nodes in `nodes` by name, and as fields: `there.primary`
+---@error arg (unknown_lab, ambiguous_lab), state (lab_gone, lab_in_use, not_up, unhealthy), environment
+function lab.attach(name, options)
+  args.check("lab.attach", "name", name, "string")
+  local opts = args.options("lab.attach", options, { check = { "boolean", true }, adopt = { "boolean", false } })
+  for _, environment in ipairs(host.standing_names()) do
+    if name == environment then
+      return attach_environment(name, opts.check)
+    end
+  end
+  return attach_lab(name, opts.adopt)
+end
+
+---@class rpitr.lab.Entry
+---@field id string
+---@field script? string  what made it
+---@field created string  RFC 3339
+---@field condition string  "in use", "attached", "kept" or "left behind"
+---@field nodes string[]  their names
+
+--- The labs there are on this machine, the oldest first.
+---
+--- ```lua
+--- for _, entry in ipairs(lab.list()) do
+---   print(entry.id, entry.condition, table.concat(entry.nodes, ", "))
+--- end
+--- ```
+---@return rpitr.lab.Entry[]
+function lab.list()
+  return host.lab_list()
 end
 
 -- The environment of --lab.
@@ -127,6 +187,20 @@ end
 
 -- One lab a run, created when the first node is.
 this_lab, made_lab = life.shared(function()
+  if joined then
+    return {
+      handle = joined.handle,
+      leave = not joined.adopted and function(kept)
+        if not kept then
+          visit.leave(joined)
+        end
+      end,
+    }
+  end
+  if neighbour then
+    -- What is restored here has the passwords of where it comes from.
+    return { runtime = neighbour.info.runtime, superuser = neighbour.superuser, password = neighbour.password }
+  end
   local environment = standing() or beside
   local env = environment and environment:service(environment.primary.name).env or {}
   return {
@@ -136,7 +210,7 @@ this_lab, made_lab = life.shared(function()
     password = env.POSTGRES_PASSWORD,
   }
 end, function(handle, info, wanted)
-  return { handle = handle, info = info, nodes = {}, archives = 0, superuser = wanted.superuser or "postgres" }
+  return joined or { handle = handle, info = info, nodes = {}, superuser = wanted.superuser or "postgres" }
 end)
 
 ---@class rpitr.lab.Info

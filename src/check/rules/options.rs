@@ -12,7 +12,7 @@ pub fn check(report: &mut Report, owner: &str, options: &Options, items: &[Item]
     if options.closed {
         unknown(report, owner, options, items);
     }
-    if options.single && !options.listed {
+    if options.is_strict() {
         missing(report, owner, options, items, span);
     }
 }

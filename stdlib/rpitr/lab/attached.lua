@@ -12,6 +12,10 @@ local timer = require "rpitr.timer"
 
 local attached = {}
 
+local CONF = "/postgresql.auto.conf"
+local MARK = "# rpitr: for one run only; rpitr lab up takes it out"
+local STOP_SIGNALS = { smart = "SIGTERM", fast = "SIGINT", immediate = "SIGQUIT" }
+
 --- A server of a standing environment. Of a node's methods `initdb`, `archive_into`, `new_archive`, `wipe` and `limit` are
 --- refused: its files are not ours.
 ---@class rpitr.AttachedNode: rpitr.Node
@@ -19,14 +23,8 @@ local attached = {}
 ---@field container string  name of its container
 ---@field user string  superuser
 ---@field conf table<string, any>  what this run has set
-local Attached = setmetatable({ __name = "rpitr.AttachedNode" }, { __index = node.class })
-
-local CONF = "/postgresql.auto.conf"
-local MARK = "# rpitr: for one run only; rpitr lab up takes it out"
-local STOP_SIGNALS = { smart = "SIGTERM", fast = "SIGINT", immediate = "SIGQUIT" }
-
--- What is asked of the environment or its lab only when somebody wants to know.
-local LAZY = {
+local Attached = node.derive {
+  -- What is asked of the environment or its lab only when somebody wants to know.
   lab = function(self)
     return self.environment:lab()
   end,
@@ -45,15 +43,6 @@ local LAZY = {
     return { name = self.name, role = self.role, version = version, host = service.host, port = service.port }
   end,
 }
-
-function Attached.__index(self, key)
-  local value = Attached[key]
-  if value == nil and LAZY[key] then
-    value = LAZY[key](self)
-    rawset(self, key, value)
-  end
-  return value
-end
 
 --- Wraps a container of an environment.
 function attached.new(environment, service)

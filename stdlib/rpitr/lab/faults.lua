@@ -121,8 +121,19 @@ return setmetatable(faketime, {
       end
       self.clock = self.info.folder .. "/clock"
       host.node_write(self.handle, self.clock, "+0\n")
-      self.start_env = {
-        LD_PRELOAD = library,
+      self.start_env = self:clock_env()
+    end
+
+    --- The file a faked clock is read from, if the node has one.
+    function Node:existing_clock()
+      local clock = self.info.folder .. "/clock"
+      return self.lab.info.runtime == "local" and host.node_exists(self.handle, clock) and clock or nil
+    end
+
+    --- What a server with a faked clock is started with.
+    function Node:clock_env()
+      return {
+        LD_PRELOAD = faketime.library(),
         FAKETIME_TIMESTAMP_FILE = self.clock,
         FAKETIME_NO_CACHE = "1",
         FAKETIME_DONT_FAKE_MONOTONIC = "1",

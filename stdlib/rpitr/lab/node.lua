@@ -71,20 +71,46 @@ Node.__index = Node
 -- What other kinds of nodes are made from.
 node.class = Node
 
+--- A kind of node that differs from a lab's own in some methods. `lazy`: fields that are made when somebody
+-- asks for them.
+function node.derive(lazy)
+  local kind = setmetatable({ __name = Node.__name, __tostring = Node.__tostring }, { __index = Node })
+  function kind.__index(self, key)
+    local value = kind[key]
+    if value == nil and lazy[key] then
+      value = lazy[key](self)
+      rawset(self, key, value)
+    end
+    return value
+  end
+  return kind
+end
+
 --- Wraps a host node. Labs call this.
-function node.attach(handle, lab, role)
+function node.attach(handle, lab, role, kind)
   local info = host.node_info(handle)
   internal.environment.postgresql = info.version
   return setmetatable({
     handle = handle,
     lab = lab,
     name = info.name,
-    role = role,
+    role = role or info.role,
     major = info.major,
     data = info.data,
     info = info,
     log_read = 0,
-  }, Node)
+  }, kind or Node)
+end
+
+--- Puts on record what a process that attaches to the lab has to know of the node.
+function Node:note()
+  local primary = self.primary
+  host.node_note(self.lab.handle, self.handle, {
+    role = self.role,
+    archive = self.archive,
+    follows = primary and rawequal(primary.lab, self.lab) and primary.name or nil,
+    slot = self.slot,
+  })
 end
 
 function Node:__tostring()

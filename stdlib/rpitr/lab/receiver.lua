@@ -38,6 +38,7 @@ return function(class)
     })
     self.role, self.primary, self.slot, self.synchronous = "receiver", primary, opts.slot, opts.synchronous
     self.archive = self.data
+    self:note()
     self:start()
     primary:wait_streaming(self)
     return self

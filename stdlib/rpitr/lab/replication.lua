@@ -63,7 +63,8 @@ return function(class)
     end
     self:write_conf(opts.conf or {})
     host.node_write(self.handle, self.data .. "/standby.signal", "")
-    self.role, self.primary = "standby", primary
+    self.role, self.primary, self.slot = "standby", primary, slot
+    self:note()
     self:start()
     primary:wait_streaming(self)
   end

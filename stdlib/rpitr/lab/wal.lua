@@ -24,14 +24,14 @@ return function(class)
       archive_mode = "on",
       archive_command = host.archive_push_command(self.lab.handle, folder),
     }
+    self:note()
   end
 
   --- A new, empty WAL archive folder in the lab. Every server that starts a new life gets its own:
   --- nothing ever archives into the archive it was restored from.
   ---@return string folder
   function Node:new_archive()
-    self.lab.archives = self.lab.archives + 1
-    local path = ("%s/archive/%d-%s"):format(self.lab.info.folder, self.lab.archives, self.name)
+    local path = host.lab_new_archive(self.lab.handle, self.name)
     host.lab_mkdir(self.lab.handle, path)
     return path
   end

@@ -521,7 +521,6 @@ test.describe("faults together", function()
     test.equal((legal(chaos.latency "client", { chaos.latency "standby" })), true)
     test.equal((legal(chaos.restart "primary", { chaos.archive_hang() })), false)
     test.equal((legal(chaos.segment_zeroed(), { chaos.segment_missing() })), false)
-    ---@diagnostic disable-next-line: missing_option
     test.equal((legal { kind = "no such" }), false)
   end)
 
