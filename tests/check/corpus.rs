@@ -91,7 +91,7 @@ fn the_examples_of_every_page_are_right() {
             checked += 1;
         }
     }
-    assert!(checked >= 10, "only {checked} examples");
+    assert!(checked >= 5, "only {checked} examples");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

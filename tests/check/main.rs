@@ -5,6 +5,7 @@
 
 mod command;
 mod corpus;
+mod mutants;
 mod planted;
 mod right;
 
