@@ -95,7 +95,7 @@ end
 ---@field package scope userdata
 ---@field package first? rpitr.Task
 ---@field package failure? rpitr.Error
-local Group = {}
+local Group = { __name = "rpitr.Group" }
 Group.__index = Group
 
 --- Starts a task in the group; tasks of the group may do so too.

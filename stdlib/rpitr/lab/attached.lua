@@ -67,6 +67,7 @@ function Attached:__close()
 end
 
 -- What the engine says now.
+---@private
 function Attached:look()
   return self.environment:service(self.name)
 end
@@ -79,7 +80,7 @@ local function refuse(self, what)
   }, 3)
 end
 
-for _, name in ipairs { "initdb", "archive_into", "new_archive", "wipe", "isolate", "rejoin", "limit" } do
+for _, name in ipairs { "initdb", "archive_into", "new_archive", "wipe", "disconnect", "reconnect", "limit" } do
   Attached[name] = function(self)
     refuse(self, "node:" .. name)
   end
@@ -87,6 +88,7 @@ end
 
 -- Programs and SQL -----------------------------------------------------------------------------------
 
+---@private
 function Attached:run_program(request)
   return host.standing_run(self.environment.handle, self.container, request)
 end
@@ -216,6 +218,7 @@ function Attached:promote(options)
   node.class.promote(self, options)
 end
 
+---@private
 function Attached:whole_log()
   return host.standing_log(self.environment.handle, self.container, nil)
 end

@@ -176,6 +176,7 @@ function Node:exec(command)
 end
 
 -- What `exec` is made of; other kinds of nodes have their own.
+---@private
 function Node:run_program(request)
   return host.node_run(self.handle, request)
 end
@@ -331,6 +332,7 @@ function Node:admin()
 end
 
 -- Before the server goes away.
+---@private
 function Node:forget_admin()
   local connection = self.connection
   self.connection = nil
@@ -382,6 +384,7 @@ function Node:create_database(name)
 end
 
 -- What `logs` is made of; other kinds of nodes have their own.
+---@private
 function Node:whole_log()
   return (host.node_log(self.handle))
 end

@@ -107,11 +107,13 @@ function Environment:service(name)
 end
 
 -- The lab that works beside the environment.
+---@private
 function Environment:lab()
   return self.makers.lab()
 end
 
 -- A node of that lab, in the environment's network: where the lab's tools reach its servers from.
+---@private
 function Environment:desk()
   if not self.desk_node then
     local desk = self.makers.add_node("desk", "desk", {})
@@ -124,6 +126,7 @@ end
 -- Disturbing it -------------------------------------------------------------------------------------
 
 -- Something has to be undone when the run ends.
+---@private
 function Environment:touch()
   self.touched = true
 end
