@@ -17,7 +17,7 @@ local MARK = "# rpitr: for one run only; rpitr lab up takes it out"
 local STOP_SIGNALS = { smart = "SIGTERM", fast = "SIGINT", immediate = "SIGQUIT" }
 
 --- A server of a standing environment. Of a node's methods `initdb`, `archive_into`, `new_archive`, `wipe` and `limit` are
---- refused: its files are not ours.
+--- refused: its files are not ours. `start` waits for up to two minutes.
 ---@class rpitr.AttachedNode: rpitr.Node
 ---@field environment rpitr.Environment
 ---@field container string  name of its container
