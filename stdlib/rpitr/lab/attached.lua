@@ -251,7 +251,7 @@ function Attached:write_conf(settings)
   end
   local lines = { conf_without_ours(self) .. MARK }
   for name, value in pairs(self.conf) do
-    local text = type(value) == "boolean" and (value and "on" or "off") or tostring(value)
+    local text = node.parameter(value)
     lines[#lines + 1] = ("%s = '%s'"):format(name, text:gsub("'", "''"))
   end
   local text = table.concat(lines, "\n") .. "\n"

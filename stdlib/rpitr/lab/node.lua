@@ -229,6 +229,11 @@ end
 
 -- Configuration --------------------------------------------------------------------------------------
 
+-- A parameter's value as PostgreSQL reads and shows it.
+function node.parameter(value)
+  return type(value) == "boolean" and (value and "on" or "off") or tostring(value)
+end
+
 --- Sets server parameters for the next start. They live in a file of their own, included last.
 ---
 --- ```lua
@@ -242,7 +247,7 @@ function Node:write_conf(settings)
   end
   local written = {}
   for name, value in pairs(self.settings) do
-    written[name] = type(value) == "boolean" and (value and "on" or "off") or tostring(value)
+    written[name] = node.parameter(value)
   end
   host.node_write_conf(self.handle, written)
 end
@@ -252,16 +257,17 @@ end
 --- ```lua
 --- pg:configure { checkpoint_timeout = "10min" }
 --- ```
----@param settings table<string, string|number|boolean>  each value as SHOW prints it: "10min", not "600s"
+---@param settings table<string, string|number|boolean>  each value as SHOW prints it ("10min", not "600s"); booleans for on and off
 ---@error timeout  a parameter does not hold: it needs a restart, or its value is shown otherwise
 function Node:configure(settings)
   self:write_conf(settings)
   self:reload()
   for name, value in pairs(settings) do
+    local wanted = node.parameter(value)
     timer.eventually(function()
       local shown = self:setting(name)
-      return shown == tostring(value) or shown == tostring(value):gsub('^"(.*)"$', "%1")
-    end, { timeout = "10s", describe = ("%s = %s on %s"):format(name, tostring(value), self.name) })
+      return shown == wanted or shown == wanted:gsub('^"(.*)"$', "%1")
+    end, { timeout = "10s", describe = ("%s = %s on %s"):format(name, wanted, self.name) })
   end
 end
 
