@@ -16,6 +16,7 @@ mod stubs;
 mod text;
 mod types;
 
+pub(crate) use comment::split_type;
 pub use drift::drift;
 pub use lookup::Entry;
 pub use model::{

@@ -86,10 +86,13 @@ pub enum Command {
     List,
     /// Show what a drill does and the arguments it takes
     Help { file: Option<String> },
-    /// Check scripts without running them: syntax and drill headers
+    /// Check scripts without starting anything: syntax, headers, names, options, values
     Check {
         #[arg(required = true)]
         files: Vec<String>,
+        /// One finding a line, as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// An interactive session: Lua with everything loaded, on a lab
     Repl {

@@ -3,6 +3,7 @@
 pub mod archive;
 mod args;
 mod chaos;
+mod check;
 mod doc;
 mod environment;
 mod inspect;

@@ -114,6 +114,23 @@ fn from_disk(path: &Path, bytes: Vec<u8>) -> Result<Source, Failure> {
     })
 }
 
+impl Source {
+    /// The text as Lua takes it. A byte order mark and a `#!` line are not Lua; spaces in their
+    /// stead keep the places of what follows.
+    pub fn lua(&self) -> Cow<'_, str> {
+        let mark = self.text.len() - self.text.trim_start_matches('\u{feff}').len();
+        let rest = &self.text[mark..];
+        let line = match rest.starts_with('#') {
+            true => rest.find('\n').unwrap_or(rest.len()),
+            false => 0,
+        };
+        match mark + line {
+            0 => Cow::Borrowed(&self.text),
+            blank => Cow::Owned(format!("{}{}", " ".repeat(blank), &rest[line..])),
+        }
+    }
+}
+
 fn usage(message: String) -> Failure {
     Failure::new(Kind::Arg, message).code("usage")
 }

@@ -12,6 +12,7 @@ mod run;
 mod scope;
 mod signals;
 mod state;
+mod syntax;
 mod task;
 
 pub use error_value::{ErrorValue, Frame, to_lua as failure_to_lua};
@@ -25,3 +26,4 @@ pub use run::{Outcome, Program, Tally, run, show_failure};
 pub use scope::{CONTEXT, Reason, Scope, TaskContext, current, human};
 pub use signals::Roots;
 pub use state::{Engine, Shared, shared};
+pub use syntax::syntax_error;

@@ -350,8 +350,7 @@ function module.execute(drill, request)
   end
   local values = arguments.parse(drill, request.arguments)
   if request.program == "check" then
-    host.print(request.name .. ": drill " .. drill.name .. ", ok")
-    return 0
+    return 0, nil, "drill " .. drill.name .. ", ok"
   end
   if host.options.dry_run then
     arguments.print_help(drill)

@@ -111,7 +111,7 @@ function sh.popen(command, mode)
 end
 
 --- Reads a line without its end ("l"), one with it ("L"), or all that is left ("a").
----@param format? "l"|"L"|"a"
+---@param format? "l"|"L"|"a"|"*l"|"*L"|"*a"
 ---@return string?
 function Output:read(format)
   format = tostring(format or "l"):gsub("^%*", "")

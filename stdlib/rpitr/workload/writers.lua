@@ -40,7 +40,7 @@ local SPEC = {
 ---@class rpitr.workload.CrewOptions
 ---@field n? integer  (default 8) writers
 ---@field rows? integer|string  (default "1..3") rows in the second table for each in the first
----@field think? rpitr.Duration  (default "0..10ms") pause between two operations, a duration or a range
+---@field think? rpitr.chaos.Range  (default "0..10ms") pause between two operations, a duration or a range
 ---@field payload? integer|string  (default "10..200") bytes of text a row
 ---@field deadline? rpitr.Duration  (default "5s") after this an operation is given up
 ---@field rollback? number  (default 0.02) share of the transactions that end that way
