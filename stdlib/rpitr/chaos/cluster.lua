@@ -7,11 +7,30 @@ local lab = require "rpitr.lab"
 ---@class rpitr.chaos
 local cluster = {}
 
+---@class rpitr.chaos.ClusterOptions
+---@field standby? boolean  (default true)
+---@field sync? boolean  (default false) the primary waits for the standby
+---@field proxied? boolean  (default true) clients and standby reach the primary through proxies that faults of the network act in
+---@field clock? boolean  (default false) the primary's clock can be set, see `chaos.clock_step`
+---@field wal_segment_size? rpitr.Size  (default "1MB")
+---@field conf? table<string, string|number|boolean>  server parameters of the primary
+---@field version? integer  PostgreSQL's major; default: the newest that is installed
+
+--- Servers that faults are aimed at.
+---@class rpitr.chaos.Cluster
+---@field primary rpitr.Node
+---@field standby? rpitr.Node
+
 --- Creates the servers that faults are aimed at.
--- @param options { standby = true, sync = false, proxied = true, clock = false, wal_segment_size = "1MB", conf = table?,
---   version = integer? }
--- @return { primary = node, standby = node? }
--- @usage local c = chaos.cluster { standby = false }
+---
+--- ```lua
+--- local c = chaos.cluster { standby = false }
+--- assert(c.primary:status() == "running")
+--- c.primary:remove()
+--- ```
+---@param options? rpitr.chaos.ClusterOptions
+---@return rpitr.chaos.Cluster
+---@error environment, postgres, arg
 function cluster.cluster(options)
   local opts = args.options("chaos.cluster", options, {
     standby = { "boolean", true },
