@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 
+use super::new::ScriptKind;
 use super::wal::WalCommand;
 use crate::engine::{ErrorFormat, Keep};
 use crate::report::ColorChoice;
@@ -93,6 +94,18 @@ pub enum Command {
         /// One finding a line, as JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Write a first script of your own: a drill that runs, with comments that teach
+    New {
+        /// Its name, or a path: NAME.lua is written (a test: NAME_test.lua)
+        name: String,
+        #[arg(long, value_enum, default_value_t)]
+        kind: ScriptKind,
+    },
+    /// Write into a project what an editor needs to complete and check scripts: .luarc.json and stubs
+    Setup {
+        #[arg(default_value = ".")]
+        dir: PathBuf,
     },
     /// An interactive session: Lua with everything loaded, on a lab
     Repl {

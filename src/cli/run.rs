@@ -6,7 +6,7 @@ use std::io::{IsTerminal, Read};
 use clap::{CommandFactory, FromArgMatches, Parser};
 
 use super::args::{Chaos, ChaosCommand, Cli, Command, Global, global_flags, split_trailing};
-use super::{archive, chaos, check, doc, inspect, lab, report, test, verify, wal};
+use super::{archive, chaos, check, doc, inspect, lab, new, report, setup, test, verify, wal};
 use crate::engine::{Program, RunOptions, Source, find_script, run as run_engine, show_failure};
 use crate::exit;
 use crate::failure::{Failure, Kind};
@@ -48,6 +48,10 @@ pub fn run(arguments: &[OsString]) -> i32 {
             start(&global, Program::Help, source, &[])
         }),
         Some(Command::Check { files, json }) => check::check(&global, &files, json),
+        Some(Command::New { name, kind }) => new::new(&name, kind)
+            .unwrap_or_else(|failure| show_failure(&failure, global.color, global.error_format)),
+        Some(Command::Setup { dir }) => setup::setup(&global, &dir)
+            .unwrap_or_else(|failure| show_failure(&failure, global.color, global.error_format)),
         Some(Command::Repl { attach, load }) => repl(&global, attach, load),
         Some(Command::Lab(command)) => lab::run(&command, &global),
         Some(Command::Chaos { arguments }) => chaos_with(arguments, &global),
