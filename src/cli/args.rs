@@ -86,10 +86,13 @@ pub enum Command {
     List,
     /// Show what a drill does and the arguments it takes
     Help { file: Option<String> },
-    /// Check scripts without running them: syntax and drill headers
+    /// Check scripts without starting anything: syntax, headers, names, options, values
     Check {
         #[arg(required = true)]
         files: Vec<String>,
+        /// One finding a line, as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// An interactive session: Lua with everything loaded, on a lab
     Repl {
@@ -123,6 +126,14 @@ pub enum Command {
     /// Reports of runs: compare two, see how a drill develops
     #[command(subcommand)]
     Report(ReportCommand),
+    /// The reference: every module, or one module, function, method or option
+    Doc {
+        /// pitr, pitr.restore, node:stop, pitr.restore.to
+        name: Option<String>,
+        /// Write the reference as Markdown pages into this folder
+        #[arg(long, value_name = "DIR", conflicts_with = "name")]
+        markdown: Option<PathBuf>,
+    },
     /// Print the completions of a shell: bash, zsh, fish, elvish, powershell
     Completions { shell: clap_complete::Shell },
     /// Print the manual page

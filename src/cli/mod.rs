@@ -3,6 +3,8 @@
 pub mod archive;
 mod args;
 mod chaos;
+mod check;
+mod doc;
 mod environment;
 mod inspect;
 mod lab;

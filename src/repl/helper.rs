@@ -39,9 +39,13 @@ impl Completer for Helper {
 
     fn complete(&self, line: &str, pos: usize, _: &Context<'_>) -> Result<(usize, Vec<Pair>)> {
         let (start, found) = self.asker.complete(line, pos);
-        let pairs = found.into_iter().map(|text| Pair {
-            display: text.clone(),
-            replacement: text,
+        // What the list shows may be more than what is typed: it stands behind a tab.
+        let pairs = found.into_iter().map(|text| {
+            let (replacement, display) = text.split_once('\t').unwrap_or((&text, &text));
+            Pair {
+                display: display.to_string(),
+                replacement: replacement.to_string(),
+            }
         });
         Ok((start, pairs.collect()))
     }

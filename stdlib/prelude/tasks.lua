@@ -59,10 +59,8 @@ local Deferred = {
   end,
 }
 
---- Runs `f(err)` when the surrounding block is left, however it is left.
--- @param f function  may wait; the first Ctrl-C and timeouts around it do not reach it
--- @param options { timeout = duration? }  how long it may take, 60s
--- @usage local _ <close> = defer(function() print "left" end)
+-- Runs `f(err)` when the surrounding block is left, however it is left; see `stdlib/meta`. `f` may wait, `options.timeout`
+-- long: the first Ctrl-C and timeouts around it do not reach it.
 function defer(f, options)
   if type(f) ~= "function" then
     raise { kind = "arg", message = "defer expects a function, got " .. type(f) }
@@ -188,7 +186,7 @@ end
 -- Runs `f` so that Ctrl-C ends it and nothing else. Returns what pcall would, packed.
 function internal.in_foreground(f, ...)
   local scope = host.scope_foreground()
-  local outcome = pack(raw_xpcall(f, as_error, ...))
+  local outcome = internal.attempt(f, ...)
   host.scope_background()
   host.scope_leave(scope)
   return outcome

@@ -1,20 +1,20 @@
 --- Labs: PostgreSQL servers made for a drill, and removed after it.
---
--- `lab.postgres { ... }` creates a primary with WAL archiving, `lab.standby(primary)` a streaming
--- standby with its own slot. Each is a node with one interface on every runtime; see `rpitr.lab.node`.
--- What a lab creates is on record before it exists, so that `rpitr lab gc` finds it whatever
--- happens to this process.
---
--- With `--lab NAME` the same calls give the servers of a standing environment (see docs/environments.md)
--- instead: what the drill restores still goes beside them, into a lab of its own.
+---
+--- `lab.postgres { ... }` creates a primary with WAL archiving, `lab.standby(primary)` a streaming
+--- standby with its own slot. Each is a node with one interface on every runtime; see `rpitr.lab.node`.
+--- What a lab creates is on record before it exists, so that `rpitr lab gc` finds it whatever
+--- happens to this process.
+---
+--- With `--lab NAME` the same calls give the servers of a standing environment (see docs/environments.md)
+--- instead: what the drill restores still goes beside them, into a lab of its own.
+---@class rpitr.lab
+local lab = {}
 
 local host, internal = ...
 local args = require "rpitr.core.args"
 local life = require "rpitr.lab.life"
 local node = require "rpitr.lab.node"
 local visit = require "rpitr.lab.visit"
-
-local lab = {}
 
 -- The standing environment the lab works beside, if any, and what of it the script has asked for.
 local beside, taken = nil, {}
@@ -151,9 +151,13 @@ local function take(role, what, version)
   return found
 end
 
---- Says what a script is about to do to the standing environment, and asks. Without --lab nothing is asked.
--- @param what string  an infinitive: "freeze and kill the standby"
--- @error state (code "consent")  nobody agreed
+--- Says what a script is about to do to the standing environment, and asks. Without `--lab` nothing is asked.
+---
+--- ```lua
+--- lab.consent "freeze and kill the standby"
+--- ```
+---@param what string  an infinitive
+---@error state  code "consent": nobody agreed
 function lab.consent(what)
   args.check("lab.consent", "what", what, "string")
   local environment = standing()
@@ -163,9 +167,12 @@ function lab.consent(what)
 end
 
 --- Refuses `--lab`: for a drill that cannot leave an environment as it found it.
--- @param why string  what it does that cannot be undone there
--- @error arg (code "usage")
--- @usage lab.needs_own "it loses a primary for good"
+---
+--- ```lua
+--- lab.needs_own "it loses a primary for good"
+--- ```
+---@param why string  what it does that cannot be undone there
+---@error arg  code "usage"
 function lab.needs_own(why)
   args.check("lab.needs_own", "why", why, "string")
   if host.options.lab then
@@ -206,7 +213,17 @@ end, function(handle, info, wanted)
   return joined or { handle = handle, info = info, nodes = {}, superuser = wanted.superuser or "postgres" }
 end)
 
---- { id, folder, runtime } of this run's lab; `runtime` is "local" or "docker".
+---@class rpitr.lab.Info
+---@field id string
+---@field folder string  where the lab's files are
+---@field runtime "local"|"docker"
+
+--- What this run's lab is; makes it when there is none yet.
+---
+--- ```lua
+--- print(lab.info().id, lab.info().runtime)
+--- ```
+---@return rpitr.lab.Info
 function lab.info()
   return this_lab().info
 end
@@ -254,13 +271,27 @@ local function base_settings(options)
   return settings
 end
 
+---@class rpitr.lab.PostgresOptions
+---@field name? string  (default "primary")
+---@field version? integer  the major; default: the newest that is installed
+---@field wal_segment_size? rpitr.Size  (default "16MB") a power of two from 1 MB to 1 GB
+---@field conf? table<string, string|number|boolean>  server parameters
+---@field archive? boolean  (default true) archive its WAL
+---@field durable? boolean  (default false) fsync as in production; without it only a power cut can do harm
+---@field proxied? boolean  (default false) clients and standbys reach it through proxies that faults of the network act in
+---@field clock? boolean  (default false) its clock can be set, see `chaos.clock_step`
+
 --- Creates and starts a primary: data checksums, SCRAM, loopback only, WAL archived by
--- `rpitr archive-push` into the lab's own archive.
--- @param options { name = "primary", version = integer?, wal_segment_size = "16MB", conf = table?,
---   archive = true, durable = false, proxied = false, clock = false }  `proxied`: clients and standbys reach it
---   through proxies that faults of the network act in; `clock`: its clock can be set (`chaos.clock_step`)
--- @return node
--- @usage local pg <close> = lab.postgres { name = "primary" }
+--- `rpitr archive-push` into the lab's own archive.
+---
+--- ```lua
+--- local server <close> = lab.postgres { name = "example_primary", conf = { work_mem = "8MB" } }
+--- assert(server:setting "work_mem" == "8MB")
+--- ```
+---@param options? rpitr.lab.PostgresOptions
+---@return rpitr.Node
+---@error environment  no PostgreSQL, no engine
+---@error postgres, state, arg
 function lab.postgres(options)
   local opts = args.options("lab.postgres", options, {
     name = { "string", "primary" },
@@ -293,11 +324,22 @@ function lab.postgres(options)
   return primary
 end
 
---- Creates a streaming standby of `primary` with pg_basebackup and a replication slot.
--- @param primary node
--- @param options { name = "standby", sync = false, archive = false, conf = table? }  `sync`: the primary
---   waits for it; `archive`: once promoted it archives into an archive of its own
--- @return node
+---@class rpitr.lab.StandbyOptions
+---@field name? string  (default "standby")
+---@field sync? boolean  (default false) the primary waits for it with every commit
+---@field archive? boolean  (default false) once promoted it archives into an archive of its own
+---@field conf? table<string, string|number|boolean>  server parameters
+
+--- Creates a streaming standby of `primary` with pg_basebackup and a replication slot, and waits until it streams.
+---
+--- ```lua
+--- local standby <close> = lab.standby(pg, { name = "example_standby" })
+--- pg:wait_replayed(standby)
+--- ```
+---@param primary rpitr.Node
+---@param options? rpitr.lab.StandbyOptions
+---@return rpitr.Node
+---@error postgres, timeout, state, arg
 function lab.standby(primary, options)
   local opts = args.options("lab.standby", options, {
     name = { "string", "standby" },
@@ -321,14 +363,22 @@ function lab.standby(primary, options)
   return standby
 end
 
+---@class rpitr.lab.ReceiverOptions
+---@field name? string  (default "receiver")
+---@field synchronous? boolean  (default false) a commit on the primary waits until the receiver has it on disk; then nothing acknowledged can be lost with the primary, and nothing can be committed while the receiver is away
+---@field slot? string  name of its replication slot; default: the node's name
+
 --- Creates a receiver of `primary`: pg_receivewal with a physical replication slot of its own, writing into the node's
--- folder. It is a node like the others: start, stop, kill, pause, logs.
--- @param primary node
--- @param options { name = "receiver", synchronous = false, slot = string? }  `synchronous`: a commit on the primary
---   waits until the receiver has it on disk; then nothing acknowledged can be lost with the primary, and nothing can be
---   committed while the receiver is away
--- @return node  with `receiver_lag`, `wait_received`, `complete_segment`; its WAL is in `node.data`
--- @usage local receiver <close> = lab.receiver(primary)
+--- folder. It is a node like the others: start, stop, kill, pause, logs. Its WAL is in `node.data`.
+---
+--- ```lua
+--- local receiver <close> = lab.receiver(pg, { name = "example_receiver" })
+--- receiver:wait_received()
+--- ```
+---@param primary rpitr.Node
+---@param options? rpitr.lab.ReceiverOptions
+---@return rpitr.Node receiver  with `receiver_lag`, `wait_received`, `complete_segment`
+---@error postgres, timeout, arg
 function lab.receiver(primary, options)
   local opts = args.options("lab.receiver", options, {
     name = { "string", "receiver" },
@@ -346,7 +396,19 @@ function lab.receiver(primary, options)
   return receiver
 end
 
+---@class rpitr.lab.SandboxOptions
+---@field name? string  (default "sandbox")
+---@field version? integer  the major; default: the newest that is installed
+
 --- Adds a node without data: a restore fills it. Sandboxes listen on a private socket only.
+---
+--- ```lua
+--- local copy = lab.sandbox { name = "example_sandbox", version = pg.major }
+--- assert(copy:status() == "absent")
+--- ```
+---@param options? rpitr.lab.SandboxOptions
+---@return rpitr.Node
+---@error arg
 function lab.sandbox(options)
   local opts = args.options("lab.sandbox", options, { name = { "string", "sandbox" }, version = "integer?" })
   return add_node(opts.name, "sandbox", opts)
@@ -359,6 +421,13 @@ function internal.lab_nodes()
 end
 
 --- The lab's nodes by name.
+---
+--- ```lua
+--- for name, node in pairs(lab.nodes()) do
+---   print(name, node:status())
+--- end
+--- ```
+---@return table<string, rpitr.Node>
 function lab.nodes()
   return this_lab().nodes
 end

@@ -1,14 +1,19 @@
 --- What a drill reports: lines while it runs, a verdict at the end, `report.json` with `--report`.
+---@class rpitr.report
+local report = {}
 
 local host, internal = ...
 local json = require "rpitr.json"
 local stopwatch = require "rpitr.core.stopwatch"
 
-local report = {}
-
 local SCHEMA = 2
 
-local Report = {}
+--- A drill's report while it grows. Scripts use the drill: `d:say`, `d:check`, `d:sample` ...
+---@class rpitr.Report
+---@field data table  what `report.json` will hold
+---@field package started_at number
+---@field package depth integer
+local Report = { __name = "rpitr.Report" }
 Report.__index = Report
 
 local function paint(code, text)
@@ -16,6 +21,12 @@ local function paint(code, text)
 end
 
 --- Seconds as people read them.
+---
+--- ```lua
+--- assert(report.seconds(0.25) == "250 ms" and report.seconds(119.7) == "2 min 00 s")
+--- ```
+---@param value number
+---@return string
 function report.seconds(value)
   if value < 1 then
     return ("%d ms"):format(math.floor(value * 1000 + 0.5))
@@ -28,6 +39,12 @@ function report.seconds(value)
 end
 
 --- Bytes as people read them.
+---
+--- ```lua
+--- assert(report.bytes(16 * 1024 ^ 2) == "16.0 MB")
+--- ```
+---@param value number
+---@return string
 function report.bytes(value)
   local units = { "B", "kB", "MB", "GB", "TB" }
   local i = 1
@@ -37,6 +54,10 @@ function report.bytes(value)
   return (i == 1 and "%d %s" or "%.1f %s"):format(i == 1 and math.floor(value) or value, units[i])
 end
 
+--- Begins the report of a drill, which does this by itself.
+---@param drill rpitr.Drill
+---@param values table<string, any>  of its arguments
+---@return rpitr.Report
 function report.new(drill, values)
   local self = setmetatable({
     started_at = host.now(),
@@ -70,6 +91,7 @@ function report.new(drill, values)
   return self
 end
 
+---@private
 function Report:begin_step(name)
   local step = { name = name, started = host.now() - self.started_at, depth = self.depth }
   self.data.steps[#self.data.steps + 1] = step
@@ -81,6 +103,7 @@ function Report:begin_step(name)
   return step
 end
 
+---@private
 function Report:end_step(step, ok, e)
   self.depth = self.depth - 1
   step.seconds = host.now() - self.started_at - step.started
@@ -93,6 +116,7 @@ function Report:end_step(step, ok, e)
   host.narrate(("  %s %s  %s"):format(mark, step.name, paint("2", report.seconds(step.seconds))))
 end
 
+---@private
 function Report:say(text)
   for line in (text .. "\n"):gmatch "(.-)\n" do
     host.narrate("    " .. line)
@@ -105,12 +129,16 @@ function Report:say(text)
   }
 end
 
--- Seconds since the run began.
+--- Seconds since the run began.
+---@return number
 function Report:elapsed()
   return host.now() - self.started_at
 end
 
 --- Keeps a measurement of this moment; the report draws all of a name as a plot.
+---@param name string
+---@param value number
+---@param unit? string
 function Report:sample(name, value, unit)
   local series = self.data.series[name] or { unit = unit or "", points = json.array {} }
   self.data.series[name] = series
@@ -118,6 +146,8 @@ function Report:sample(name, value, unit)
 end
 
 --- Marks a stretch of time in the plots. Returns a function that ends it.
+---@param label string
+---@return fun()
 function Report:band(label)
   local band = { label = label, from = self:elapsed() }
   self.data.bands[#self.data.bands + 1] = band
@@ -131,6 +161,8 @@ local function commit_fields(commit)
 end
 
 --- Keeps what a restore was asked and what it reached.
+---@param node rpitr.Node
+---@param seconds number
 function Report:recovery(node, seconds)
   local plan, proof = node.plan, node.proof
   self.data.recoveries[#self.data.recoveries + 1] = {
@@ -151,6 +183,7 @@ function Report:recovery(node, seconds)
   }
 end
 
+---@private
 function Report:metric(name, value)
   local known = self.data.metrics[name]
   if known == nil then
@@ -161,12 +194,14 @@ function Report:metric(name, value)
   end
 end
 
+---@private
 function Report:check(name, held, detail)
   self.data.checks[#self.data.checks + 1] = { name = name, ok = held, detail = not held and detail or nil }
   local mark = held and paint("32", "✓") or paint("31", "✗")
   host.narrate(("    %s %s%s"):format(mark, name, not held and detail and (": " .. detail) or ""))
 end
 
+---@private
 function Report:passing()
   for _, check in ipairs(self.data.checks) do
     if not check.ok then
@@ -180,8 +215,10 @@ local function width_of(text)
   return utf8.len(text) or #text
 end
 
+---@private
 function Report:table(title, columns, rows)
-  self.data.tables[#self.data.tables + 1] = { title = title, columns = columns, rows = rows }
+  local kept = json.array(table.move(rows, 1, #rows, 1, {}))
+  self.data.tables[#self.data.tables + 1] = { title = title, columns = columns, rows = kept }
   local widths = {}
   for c, column in ipairs(columns) do
     widths[c] = width_of(column)
@@ -296,6 +333,7 @@ local ENDINGS = {
   timeout = "timeout",
 }
 
+---@private
 function Report:show_verdict()
   local data = self.data
   local total = report.seconds(data.seconds)
@@ -328,6 +366,9 @@ function Report:show_verdict()
 end
 
 --- Closes the report: compares expectations, prints the verdict. Returns it.
+---@param expectations table[]
+---@param e? rpitr.Error  what ended the run
+---@return "pass"|"fail"|"error"|"interrupted"|"timeout"
 function Report:finish(expectations, e)
   local data = self.data
   data.seconds = host.now() - self.started_at
@@ -355,6 +396,7 @@ function Report:finish(expectations, e)
 end
 
 --- Keeps the run in the history, and writes the reports into the folder given with `--report`.
+---@param cleanup_failures rpitr.Error[]
 function Report:write(cleanup_failures)
   local data = self.data
   -- A run that was cut short ends what it had begun.

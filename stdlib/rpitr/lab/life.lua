@@ -40,12 +40,11 @@ local function create(wanted, forget)
   return handle, info
 end
 
---- A function that gives the one lab this run has for a purpose, made when it is first asked for; by several
--- tasks at once, too.
--- @param describe function  gives { runtime = "local" | "docker", beside = handle?, superuser = string?, password = string? },
---   or { handle } of a lab that is there, with `leave(kept)` for one that is not this run's to remove
--- @param build function(handle, info, described)  what the function gives: a table
--- @return that function, and one that gives the lab only if it was made
+-- A function that gives the one lab this run has for a purpose, made when it is first asked for; by several tasks at
+-- once, too. `describe` gives { runtime = "local" | "docker", beside = handle?, superuser = string?, password = string? },
+-- or { handle } of a lab that is there, with `leave(kept)` for one that is not this run's to remove; `build(handle, info,
+-- described)` gives what the function gives: a table. Returns that function, and one that gives the lab only if it was
+-- made.
 function life.shared(describe, build)
   local current, making
   return function()

@@ -40,7 +40,7 @@ function Visited:__close()
   end
 end
 
-function Visited:assert_there()
+local function assert_there(self)
   if not host.lab_exists(self.lab.handle) then
     internal.raise({
       kind = "state",
@@ -53,7 +53,7 @@ end
 
 for _, name in ipairs { "run_program", "connect", "start" } do
   Visited[name] = function(self, ...)
-    self:assert_there()
+    assert_there(self)
     return node.class[name](self, ...)
   end
 end
@@ -98,8 +98,6 @@ end
 --- under its name and its role: `there.primary`.
 ---@class rpitr.Lab
 ---@field id string
----@field nodes table<string, rpitr.Node>
----@field info rpitr.LabInfo
 ---@field primary? rpitr.Node
 ---@field standby? rpitr.Node
 local Lab = { __name = "rpitr.Lab" }

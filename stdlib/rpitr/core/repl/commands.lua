@@ -1,7 +1,6 @@
 -- The session's own commands: `:sql`, `:psql`, `:logs` and their like, `h name`, `?name`, `??name`.
 
 local host, internal = ...
-local api = require "rpitr.core.api"
 local attach = require "rpitr.core.repl.attach"
 local inspect = require "rpitr.core.repl.inspect"
 local nodes = require "rpitr.core.repl.nodes"
@@ -44,7 +43,7 @@ end)
 
 local function show_help(session, name, source)
   local complete = require "rpitr.core.repl.complete"
-  host.print(api.help(complete.name_of(session, name), source))
+  host.print(host.api_help(complete.name_of(session, name), source))
 end
 
 -- Servers ----------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@
 -- Ctrl-C trips: the statement unwinds with its cleanup, the session and what it started before live on.
 
 local host, internal = ...
-local api = require "rpitr.core.api"
 local commands = require "rpitr.core.repl.commands"
 local complete = require "rpitr.core.repl.complete"
 local inspect = require "rpitr.core.repl.inspect"
@@ -131,7 +130,7 @@ end
 -- Looks while somebody sits at the prompt; otherwise the end of the statement is soon enough.
 local function watch_tasks(self, task)
   -- The first Tab should not have to wait for the library to be read.
-  api.warm()
+  host.api_warm()
   while true do
     timer.sleep(WATCH_EVERY)
     if self.at_prompt then
