@@ -10,8 +10,8 @@ use mlua::{Table, UserData, UserDataRef};
 use super::internal;
 use super::standing::StandingHandle;
 use crate::engine::{HostTable, guard};
-use crate::failure::Failure;
-use crate::runtime::{Lab, LabOptions, LocalRuntime, local_store, local_view};
+use crate::failure::{Failure, Kind};
+use crate::runtime::{Lab, LabOptions, LocalRuntime, ProcessId, local_store, local_view};
 
 #[derive(Debug, Clone)]
 pub struct LabHandle(pub Rc<Lab>);
@@ -49,6 +49,40 @@ fn labs(host: &HostTable) -> mlua::Result<()> {
         }
         Ok(LabHandle(Rc::new(lab)))
     })?;
+    // A lab of a run that was killed becomes this run's.
+    host.function("lab_open", |_, id: String| {
+        let runtime = LocalRuntime::from_env().or_else(|_| LocalRuntime::for_containers())?;
+        let lab = Lab::open(&runtime, &id)?;
+        let record = lab.record();
+        if record.owner_alive() && record.owner != ProcessId::owner() {
+            return Err(Failure::new(
+                Kind::State,
+                format!("lab {id} is in use by process {}", record.owner.pid),
+            )
+            .code("in_use"));
+        }
+        lab.adopt()?;
+        Ok(LabHandle(Rc::new(lab)))
+    })?;
+    // Its nodes: { name, role } each.
+    host.function("lab_members", |lua, lab: UserDataRef<LabHandle>| {
+        let list = lua.create_table().map_err(internal)?;
+        for node in lab.0.record().nodes {
+            let entry = lua.create_table().map_err(internal)?;
+            entry.raw_set("name", node.name).map_err(internal)?;
+            entry.raw_set("role", node.role).map_err(internal)?;
+            list.raw_push(entry).map_err(internal)?;
+        }
+        Ok(list)
+    })?;
+    // The bundle of the run that goes on in it, and whether `lab gc` leaves it to whoever resumes the run.
+    host.function(
+        "lab_run",
+        |_, (lab, folder, keep): (UserDataRef<LabHandle>, Option<String>, bool)| {
+            lab.0.set_run_folder(folder.as_deref().map(Path::new))?;
+            lab.0.set_keep(keep).map_err(Failure::from)
+        },
+    )?;
     host.function("lab_info", |lua, lab: UserDataRef<LabHandle>| {
         let table = lua.create_table().map_err(internal)?;
         table.raw_set("id", lab.0.id()).map_err(internal)?;

@@ -10,6 +10,7 @@ use super::internal;
 use super::lab::{LabHandle, text};
 use crate::engine::{HostTable, guard};
 use crate::failure::Failure;
+use crate::postgres::{ConfLine, lex_line};
 use crate::runtime::{
     CopyOptions, Limits, NewNode, Node, StartOptions, StopMode, Symlinks, ToolOptions, ToolOutput,
     Until,
@@ -39,6 +40,14 @@ fn nodes(host: &HostTable) -> mlua::Result<()> {
                 // Not guarded: half a container helps nobody.
                 Ok(NodeHandle(Rc::new(lab.add(node).await?)))
             }
+        },
+    )?;
+    // A node that somebody else has made.
+    host.waiting(
+        "node_open",
+        |_, (lab, name): (UserDataRef<LabHandle>, String)| {
+            let lab = lab.0.clone();
+            async move { Ok(NodeHandle(Rc::new(lab.member(&name).await?))) }
         },
     )?;
     host.function("node_info", |lua, node: UserDataRef<NodeHandle>| {
@@ -294,6 +303,19 @@ fn files(host: &HostTable) -> mlua::Result<()> {
             }
         },
     )?;
+    // What `node_write_conf` wrote, as { name = value }.
+    host.waiting("node_conf", |_, node: UserDataRef<NodeHandle>| {
+        let node = node.0.clone();
+        async move {
+            let text = node.read_file("rpitr.conf").await?;
+            let text = String::from_utf8_lossy(&text);
+            let settings = text.lines().filter_map(|line| match lex_line(line) {
+                ConfLine::Setting(setting) => Some((setting.name, setting.value)),
+                _ => None,
+            });
+            Ok(settings.collect::<BTreeMap<_, _>>())
+        }
+    })?;
     host.waiting("node_scrub", |_, node: UserDataRef<NodeHandle>| {
         let node = node.0.clone();
         async move {

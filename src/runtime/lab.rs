@@ -122,7 +122,7 @@ impl Lab {
             run: options.run,
             script: options.script,
             created_at: Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true),
-            owner: ProcessId::own(),
+            owner: ProcessId::owner(),
             keep: options.keep,
             user: runtime.user.name.clone(),
             uid: runtime.user.uid,
@@ -131,6 +131,7 @@ impl Lab {
             socket_dir,
             helper: None,
             engine,
+            run_folder: None,
             nodes: Vec::new(),
             id,
         };
@@ -195,9 +196,18 @@ impl Lab {
         self.update(|record| record.keep = keep)
     }
 
-    /// Makes this process the owner.
+    /// Notes the folder of a run that goes on in the lab; whoever finds the lab can resume it.
+    pub fn set_run_folder(&self, folder: Option<&Path>) -> Result<(), Error> {
+        let folder = match folder {
+            Some(folder) => Some(std::path::absolute(folder).map_err(Error::io("find", folder))?),
+            None => None,
+        };
+        self.update(|record| record.run_folder = folder)
+    }
+
+    /// Makes this process the owner, or its supervisor.
     pub fn adopt(&self) -> Result<(), Error> {
-        self.update(|record| record.owner = ProcessId::own())
+        self.update(|record| record.owner = ProcessId::owner())
     }
 
     /// A copy of the rpitr program that the lab's servers can run.

@@ -48,6 +48,7 @@ function chaos.seconds(duration)
 end
 
 chaos.run = run.run
+chaos.resume = run.resume
 
 chaos.shrink = shrink.run
 

@@ -18,6 +18,8 @@ local lab = {}
 -- The standing environment the lab works beside, if any, and what of it the script has asked for.
 local beside, taken = nil, {}
 local this_lab, made_lab, add_node
+-- The lab of a run that was killed, when this run goes on in it.
+local reopened
 
 --- Attaches to a standing environment that is up, and checks it first.
 -- @param name string  recovery or pitr
@@ -114,12 +116,44 @@ this_lab, made_lab = life.shared(function()
   return {
     runtime = environment and "docker" or host.options.runtime,
     beside = environment and environment.handle,
+    reopen = reopened,
     superuser = env.POSTGRES_USER,
     password = env.POSTGRES_PASSWORD,
   }
 end, function(handle, info, wanted)
   return { handle = handle, info = info, nodes = {}, archives = 0, superuser = wanted.superuser or "postgres" }
 end)
+
+--- Goes on in the lab that a killed run left: its nodes become this run's, and the lab goes when this run ends.
+---@param id string  as `rpitr lab ls` shows it
+---@return table<string, rpitr.Node> nodes  by name; what they were to each other is for the caller to know
+---@error environment (code "lab_gone")  there is no such lab any more
+---@error state  it is in use, or this run has a lab already
+function lab.reopen(id)
+  args.check("lab.reopen", "id", id, "string")
+  if made_lab() then
+    internal.raise({ kind = "state", message = "this run has a lab already; it cannot go on in another one" }, 2)
+  end
+  reopened = id
+  local ok, here = xpcall(this_lab, internal.as_error)
+  reopened = nil
+  if not ok then
+    internal.raise({
+      kind = here.code == "in_use" and "state" or "environment",
+      code = here.code == "in_use" and "in_use" or "lab_gone",
+      message = here.message,
+      hint = "rpitr lab ls shows the labs there are",
+      cause = here,
+    }, 2)
+  end
+  for _, member in ipairs(host.lab_members(here.handle)) do
+    here.nodes[member.name] = node.attach(host.node_open(here.handle, member.name), here, member.role)
+  end
+  -- Archives are numbered; the next one must not take the name of one that is there.
+  local folder = here.info.folder .. "/archive"
+  here.archives = host.fs_exists(folder) and #host.fs_list(folder) or 0
+  return here.nodes
+end
 
 --- { id, folder, runtime } of this run's lab; `runtime` is "local" or "docker".
 function lab.info()

@@ -1,13 +1,16 @@
 --- The folder a run leaves behind, from which `rpitr verify` judges it: what was planned, what
 -- happened, the clients' log, the WAL, the rows at the end and after each restore.
 
-local host = ...
+local host, internal = ...
 local json = require "rpitr.json"
 local lab = require "rpitr.lab"
 local writers = require "rpitr.workload.writers"
 
 local bundle = {}
 
+---@class rpitr.chaos.Bundle
+---@field dir string
+---@field temporary? boolean  nobody asked for it: it goes when the run has passed
 local Bundle = { __name = "rpitr.Bundle" }
 Bundle.__index = Bundle
 
@@ -27,13 +30,35 @@ COPY (
 --- Creates the folder of a run. Without `dir` it lies below the report's folder, or else in the state
 -- folder, from where it is removed once the run has passed.
 function bundle.new(dir)
+  local asked = dir
   local ours = not dir and not host.options.report
   if not dir then
     local state = lab.info().folder:match "^(.*)/[^/]+/[^/]+$"
     dir = host.options.report and host.options.report .. "/chaos" or state .. "/runs/" .. host.options.run_id
   end
+  if host.fs_exists(dir .. "/schedule.json") then
+    if not host.options.report or asked then
+      internal.raise({
+        kind = "arg",
+        message = ("there is a run in %s already"):format(dir),
+        hint = "give its bundle another folder; rpitr chaos resume DIR goes on with a run that was killed",
+      }, 3)
+    end
+    host.bundle_remove(dir)
+  end
   host.fs_mkdir(dir .. "/restores")
   return setmetatable({ dir = dir, temporary = ours }, Bundle)
+end
+
+--- Opens the folder of a run that was killed.
+---@param dir string
+---@return rpitr.chaos.Bundle
+function bundle.open(dir)
+  local here = setmetatable({ dir = dir }, Bundle)
+  for _, name in ipairs { "events.jsonl", "samples.jsonl" } do
+    here:mend(name)
+  end
+  return here
 end
 
 function Bundle:path(name)
@@ -41,7 +66,20 @@ function Bundle:path(name)
 end
 
 function Bundle:write(name, value)
-  host.fs_write(self:path(name), json.encode(value, { pretty = true }) .. "\n")
+  host.bundle_write(self:path(name), json.encode(value, { pretty = true }) .. "\n")
+end
+
+function Bundle:read(name)
+  return json.decode(host.fs_read(self:path(name)))
+end
+
+-- Takes away a last line that was being written when rpitr was killed.
+function Bundle:mend(name)
+  local path = self:path(name)
+  local text = host.fs_exists(path) and host.fs_read(path) or ""
+  if text ~= "" and text:sub(-1) ~= "\n" then
+    host.bundle_write(path, text:match "^(.*\n)" or "")
+  end
 end
 
 -- Microseconds of a time, for files.
@@ -61,9 +99,9 @@ function Bundle:rows(node, name)
   return host.copy_out_file(db.handle, ROWS, self:path(name))
 end
 
---- Copies the WAL a node archived.
-function Bundle:archive(node)
-  return host.bundle_archive(node.archive, self:path "archive")
+--- Copies a folder of WAL: an archive, or what a receiver got.
+function Bundle:wal(folder, name)
+  return host.bundle_archive(folder, self:path(name))
 end
 
 --- Draws targets: a list of { target = { kind, time_us | lsn | xid, inclusive }, why }.

@@ -32,7 +32,7 @@ end
 -- Processes ------------------------------------------------------------------------------------------
 
 --- Freezes every process of a server (SIGSTOP): connections stay open, nobody answers.
--- @param target "primary" | "standby"
+-- @param target "primary" | "standby" | "receiver"
 -- @param options duration, range or { duration }
 -- @return fault
 -- @usage local fault = chaos.pause("primary", "5..20s")
@@ -60,7 +60,7 @@ function faults.immediate(target, options)
   return make("immediate", target, options, nil, { duration = "0..2s" })
 end
 
---- Stops a server in order and starts it again.
+--- Stops a server, or the WAL receiver, in order and starts it again.
 -- @param options { mode = "fast" }  or "smart", "immediate"
 function faults.restart(target, options)
   return make("restart", target, options, { mode = { "string", "fast" } })

@@ -11,15 +11,16 @@ end
 -- Creates a lab. It goes when the run ends, unless --keep says otherwise; what is in it dies with it, so it is
 -- the last thing that is cleaned up.
 local function create(wanted, forget)
-  local handle = host.lab_create {
-    script = internal.script,
-    run = host.options.run_id,
-    runtime = wanted.runtime,
-    keep = host.options.keep == "always",
-    beside = wanted.beside,
-    superuser = wanted.superuser,
-    password = wanted.password,
-  }
+  local handle = wanted.reopen and host.lab_open(wanted.reopen)
+    or host.lab_create {
+      script = internal.script,
+      run = host.options.run_id,
+      runtime = wanted.runtime,
+      keep = host.options.keep == "always",
+      beside = wanted.beside,
+      superuser = wanted.superuser,
+      password = wanted.password,
+    }
   local info = host.lab_info(handle)
   table.insert(internal.at_exit, 1, function(ok)
     internal.failed = internal.failed or not ok
@@ -29,6 +30,7 @@ local function create(wanted, forget)
       host.print(("lab %s is kept: rpitr lab ls shows it, rpitr lab rm %s removes it"):format(info.id, info.id))
     elseif host.scope_tripped() then
       -- The second Ctrl-C: whoever pressed it wants the prompt back.
+      host.lab_run(handle, nil, false)
       host.notice(("lab %s is left behind, its servers too: rpitr lab gc removes them"):format(info.id))
     else
       host.lab_destroy(handle)

@@ -128,6 +128,11 @@ function Node:write_conf(settings)
   host.node_write_conf(self.handle, written)
 end
 
+--- Learns the settings that an earlier run wrote, so that later ones are added to them.
+function Node:read_conf()
+  self.settings = host.node_conf(self.handle)
+end
+
 --- Sets parameters of a running server that a reload applies, and waits until they hold.
 function Node:configure(settings)
   self:write_conf(settings)

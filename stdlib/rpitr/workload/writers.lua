@@ -13,13 +13,13 @@ local writers = {}
 writers.database = "writers"
 
 local SCHEMA = [[
-CREATE TABLE operations (
+CREATE TABLE IF NOT EXISTS operations (
   op bigint PRIMARY KEY,
   items int NOT NULL,
   note text NOT NULL,
   xid xid8 NOT NULL DEFAULT pg_current_xact_id()
 );
-CREATE TABLE entries (
+CREATE TABLE IF NOT EXISTS entries (
   op bigint NOT NULL,
   n int NOT NULL,
   payload text NOT NULL,
@@ -46,7 +46,7 @@ function writers.spec(options)
   return spec
 end
 
---- Creates the writers' database and its two tables on a node.
+--- Creates the writers' database and its two tables on a node, unless they are there.
 function writers.init(pg)
   pg:create_database(writers.database)
   local db <close> = pg:connect { dbname = writers.database }
@@ -69,7 +69,8 @@ local function connection_of(pg, spec, endpoint)
   }
 end
 
---- Starts writers against a node.
+--- Starts writers against a node. With a log of a crew that was killed, they go on where it was: numbers and contents
+-- of operations are what would have come next.
 -- @param pg node  holding the tables `writers.init` made
 -- @param spec table  from `writers.spec`
 -- @param options { log = string, seed = integer?, endpoint = { host, port }? }  `endpoint`: reach the
@@ -85,11 +86,11 @@ function writers.start(pg, spec, options)
 end
 
 --- { acknowledged, failed, indeterminate, sessions, refused, waited, slowest, seconds, rate }: counts,
--- seconds, and acknowledged operations a second.
+-- seconds, and acknowledged operations a second. Counts include those of earlier crews in the same log, the rate does not.
 function Crew:stats()
   local stats = host.writers_stats(self.handle)
   stats.seconds = (self.ended or host.now()) - self.started
-  stats.rate = stats.seconds > 0 and stats.acknowledged / stats.seconds or 0
+  stats.rate = stats.seconds > 0 and (stats.acknowledged - stats.before) / stats.seconds or 0
   return stats
 end
 
