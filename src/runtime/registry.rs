@@ -229,6 +229,7 @@ mod tests {
             socket_dir: "/s".into(),
             helper: None,
             engine: None,
+            run_folder: None,
             nodes: vec![NodeRecord {
                 container: None,
                 name: "primary".into(),
