@@ -1,6 +1,7 @@
 //! Nodes for `rpitr.lab.node`: who they are, their life, their files.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,10 +11,9 @@ use super::internal;
 use super::lab::{LabHandle, text};
 use crate::engine::{HostTable, guard};
 use crate::failure::Failure;
-use crate::postgres::{ConfLine, lex_line};
 use crate::runtime::{
-    CopyOptions, Limits, NewNode, Node, StartOptions, StopMode, Symlinks, ToolOptions, ToolOutput,
-    Until,
+    CopyOptions, Limits, NewNode, Node, StartOptions, StopMode, Symlinks, Ties, ToolOptions,
+    ToolOutput, Until,
 };
 
 #[derive(Debug, Clone)]
@@ -42,14 +42,6 @@ fn nodes(host: &HostTable) -> mlua::Result<()> {
             }
         },
     )?;
-    // A node that somebody else has made.
-    host.waiting(
-        "node_open",
-        |_, (lab, name): (UserDataRef<LabHandle>, String)| {
-            let lab = lab.0.clone();
-            async move { Ok(NodeHandle(Rc::new(lab.member(&name).await?))) }
-        },
-    )?;
     host.function("node_info", |lua, node: UserDataRef<NodeHandle>| {
         let (paths, install) = (node.0.paths(), node.0.install());
         let endpoint = node.0.endpoint_for_script();
@@ -67,10 +59,27 @@ fn nodes(host: &HostTable) -> mlua::Result<()> {
             table.raw_set("log", text(&paths.log))?;
             table.raw_set("host", host)?;
             table.raw_set("port", endpoint.port)?;
+            let ties = node.0.record().ties;
+            table.raw_set("archive", ties.archive.as_deref().map(text))?;
+            table.raw_set("follows", ties.follows)?;
+            table.raw_set("slot", ties.slot)?;
             Ok(table)
         };
         fill().map_err(internal)
     })?;
+    // What a process that attaches to the lab has to know: { role, archive, follows, slot }.
+    host.function(
+        "node_note",
+        |_, (lab, node, known): (UserDataRef<LabHandle>, UserDataRef<NodeHandle>, Table)| {
+            let read = |key: &str| known.get::<Option<String>>(key).map_err(internal);
+            let ties = Ties {
+                archive: read("archive")?.map(PathBuf::from),
+                follows: read("follows")?,
+                slot: read("slot")?,
+            };
+            Ok(lab.0.note(&node.0.name(), read("role")?.as_deref(), ties)?)
+        },
+    )?;
     // Not guarded: half a removal helps nobody.
     host.waiting(
         "node_remove",
@@ -303,18 +312,9 @@ fn files(host: &HostTable) -> mlua::Result<()> {
             }
         },
     )?;
-    // What `node_write_conf` wrote, as { name = value }.
-    host.waiting("node_conf", |_, node: UserDataRef<NodeHandle>| {
+    host.waiting("node_read_conf", |_, node: UserDataRef<NodeHandle>| {
         let node = node.0.clone();
-        async move {
-            let text = node.read_file("rpitr.conf").await?;
-            let text = String::from_utf8_lossy(&text);
-            let settings = text.lines().filter_map(|line| match lex_line(line) {
-                ConfLine::Setting(setting) => Some((setting.name, setting.value)),
-                _ => None,
-            });
-            Ok(settings.collect::<BTreeMap<_, _>>())
-        }
+        async move { Ok(node.conf().await?.into_iter().collect::<BTreeMap<_, _>>()) }
     })?;
     host.waiting("node_scrub", |_, node: UserDataRef<NodeHandle>| {
         let node = node.0.clone();

@@ -4,6 +4,7 @@ local args = require "rpitr.core.args"
 local inject = require "rpitr.chaos.inject"
 local lab = require "rpitr.lab"
 
+---@class rpitr.chaos
 local cluster = {}
 
 ---@class rpitr.chaos.ClusterOptions
@@ -25,6 +26,7 @@ local cluster = {}
 --- Creates the servers that faults are aimed at.
 ---
 --- ```lua
+--- -- needs: a lab of its own
 --- local c = chaos.cluster { standby = false, receiver = true }
 --- ```
 ---@param options? rpitr.chaos.ClusterOptions

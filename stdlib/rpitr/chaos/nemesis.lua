@@ -142,7 +142,7 @@ local function unfinished(here, crew, seen, waiting)
   return stats.acknowledged < here.required.operations and not stats.finished and elapsed < here.duration + GRACE
 end
 
---- Fires the events; returns when the run is over and the last one is healed.
+-- Fires the events; returns when the run is over and the last one is healed.
 function nemesis.run(here, bundle, crew, started)
   local waiting = {}
   for _, event in ipairs(here.plan.events) do
@@ -172,7 +172,7 @@ function nemesis.run(here, bundle, crew, started)
   end
 end
 
---- Heals what may still be there, and waits until the primary takes writes again.
+-- Heals what may still be there, and waits until the primary takes writes again.
 function nemesis.healed(here, bundle)
   local ok, e = xpcall(faults.heal_all, internal.as_error)
   if not ok then

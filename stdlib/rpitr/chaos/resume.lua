@@ -19,17 +19,16 @@ local function gone(bundle, why, cause)
   }, 3)
 end
 
--- What a run must remember of its servers to find them again.
+-- What a run must remember of its servers to find them again; the rest is on record with their lab.
 function resume.describe(cluster)
-  local primary, receiver = cluster.primary, cluster.receiver
+  local receiver = cluster.receiver
   return {
-    lab = primary.lab.info.id,
-    primary = primary.name,
-    archive = primary.archive,
-    proxied = primary.proxied or false,
-    clock = primary.clock ~= nil,
+    lab = cluster.primary.lab.info.id,
+    primary = cluster.primary.name,
+    proxied = cluster.primary.proxied or false,
     standby = cluster.standby and cluster.standby.name,
-    receiver = receiver and { name = receiver.name, slot = receiver.slot, synchronous = receiver.synchronous },
+    receiver = receiver and receiver.name,
+    synchronous = receiver and receiver.synchronous,
   }
 end
 
@@ -57,12 +56,8 @@ end
 
 local function take_primary(bundle, nodes, known)
   local primary = find(bundle, nodes, known.primary)
-  primary.archive, primary.proxied = known.archive, known.proxied
-  if known.clock then
-    primary:fake_clock()
-  end
+  primary.proxied = known.proxied
   bring_up(bundle, primary)
-  primary:read_conf()
   primary:wait_writable { timeout = "120s" }
   return primary
 end
@@ -70,13 +65,12 @@ end
 -- A standby that was being promoted when rpitr was killed is made a standby again.
 local function take_standby(bundle, nodes, name, primary)
   local standby = find(bundle, nodes, name)
-  standby.role, standby.primary = "standby", primary
+  standby.primary = primary
   bring_up(bundle, standby)
   if not standby:value "SELECT pg_is_in_recovery()" then
     standby:stop "immediate"
     return standby:follow(primary)
   end
-  standby:read_conf()
   -- The guardian has led it past the proxies, which ended with rpitr.
   standby:write_conf { primary_conninfo = primary:link_for(standby) .. " application_name=" .. standby.name }
   standby:reload()
@@ -85,10 +79,8 @@ local function take_standby(bundle, nodes, name, primary)
 end
 
 local function take_receiver(bundle, nodes, known, primary)
-  local receiver = find(bundle, nodes, known.name)
-  receiver.role, receiver.primary, receiver.archive = "receiver", primary, receiver.data
-  receiver.slot, receiver.synchronous = known.slot, known.synchronous
-  primary.receivers = { receiver }
+  local receiver = find(bundle, nodes, known.receiver)
+  receiver.synchronous = known.synchronous
   receiver:kill()
   receiver:lead_to_primary()
   receiver:start { timeout = "120s" }
@@ -116,15 +108,15 @@ end
 ---@return string[] not_healed  faults that could not be
 ---@error environment (code "lab_gone")
 function resume.cluster(bundle, known)
-  local ok, nodes = xpcall(lab.reopen, internal.as_error, known.lab)
+  local ok, there = xpcall(lab.attach, internal.as_error, known.lab, { adopt = true })
   if not ok then
-    if nodes.kind ~= "environment" then
-      error(nodes, 0)
+    if there.code ~= "unknown_lab" and there.code ~= "lab_gone" then
+      error(there, 0)
     end
-    gone(bundle, nodes.message, nodes)
+    gone(bundle, there.message, there)
   end
-  local not_healed = {}
-  for _, fault in ipairs(host.chaos_settle(find(bundle, nodes, known.primary).lab.handle)) do
+  local nodes, not_healed = there.nodes, {}
+  for _, fault in ipairs(host.chaos_settle(there.handle)) do
     if fault.failure then
       not_healed[#not_healed + 1] = ("%s: %s"):format(fault.what, fault.failure)
     end
@@ -134,7 +126,7 @@ function resume.cluster(bundle, known)
   local cluster = {
     primary = primary,
     standby = known.standby and take_standby(bundle, nodes, known.standby, primary),
-    receiver = known.receiver and take_receiver(bundle, nodes, known.receiver, primary),
+    receiver = known.receiver and take_receiver(bundle, nodes, known, primary),
   }
   if known.proxied then
     inject.watch(cluster)

@@ -1,7 +1,7 @@
 --- A chaos run: writers, faults by schedule, then targets, restores and a verdict.
---
--- Everything it learns goes into a bundle as it happens; the verdict is reached from the bundle
--- alone, so that anybody can reach it again.
+---
+--- Everything it learns goes into a bundle as it happens; the verdict is reached from the bundle
+--- alone, so that anybody can reach it again.
 
 local host, internal = ...
 local args = require "rpitr.core.args"
@@ -193,11 +193,33 @@ local function prove(here, bundle)
   return results
 end
 
----@class rpitr.chaos.Result
+--- One look at the writers, once a second.
+---@class rpitr.chaos.Sample
+---@field elapsed number  seconds
+---@field rate number  acknowledged operations a second
+---@field acknowledged integer
+---@field indeterminate integer
+---@field failed integer
+---@field lag? integer  bytes the standby is behind
+---@field faults string[]  that are there just now
+
+--- What a run came to.
+---@class rpitr.ChaosResult
+---@field verdict table  as in `verdict.json`; `verdict.verdict` is "pass", "fail" or "unknown"
+---@field text string  the verdict for people
+---@field dir string  the bundle; `rpitr verify DIR` judges it again
+---@field stats rpitr.workload.WritersStats
+---@field schedule rpitr.chaos.Schedule
+---@field coverage table<string, integer>  how often each kind of fault was planned
+---@field samples rpitr.chaos.Sample[]
+---@field events table[]  what happened: injected, healed, failed to
+---@field restore_seconds number  what all restores took
 local Result = { __name = "rpitr.ChaosResult" }
 Result.__index = Result
 
---- Raises an error of kind "verify" unless the verdict is a pass.
+--- Raises unless the verdict is a pass.
+---@return rpitr.ChaosResult result  itself
+---@error verify
 function Result:assert()
   if self.verdict.verdict ~= "pass" then
     internal.raise({
@@ -212,6 +234,7 @@ function Result:assert()
 end
 
 --- Whether the verdict is a pass.
+---@return boolean
 function Result:passed()
   return self.verdict.verdict == "pass"
 end
@@ -249,26 +272,7 @@ local function go_on(here, bundle)
   return result
 end
 
----@class rpitr.chaos.RunOptions
----@field cluster rpitr.chaos.Cluster
----@field seed? integer  (default the run's own) of the schedule, the writers and the targets
----@field duration? rpitr.Duration  (default "60s") how long the writers work; on for up to three minutes more until the run
----  has the operations it requires
----@field every? string  (default "30..60s") the pause between two faults
----@field workload? table  from `chaos.writers`
----@field faults? table[]  what may break; see the constructors
----@field targets? table  from `chaos.targets`
----@field schedule? table  one that was made before, instead of a new one
----@field dir? string  where the bundle goes, and stays; with it, a killed run keeps its servers for `chaos.resume`
----@field require? { operations?: integer, restores?: integer, faults?: integer }  less than this and the verdict is "unknown"
----@field say? fun(text: string)  is told of every fault
-
---- Runs writers and faults against a cluster, restores to targets, judges.
----@param spec rpitr.chaos.RunOptions
----@return rpitr.chaos.Result result  { verdict, text, dir, stats, schedule, coverage, samples, events, restore_seconds } with
----  `:passed()` and `:assert()`
----@error arg, postgres, sql
----@error state (code "not_supervised")  it would kill rpitr, and nobody would go on
+-- Runs; see `chaos.run`.
 function run.run(spec)
   local opts = args.options("chaos.run", spec, SPEC)
   local here = prepare(opts)
@@ -293,19 +297,7 @@ local function note_healed(bundle, open, not_healed)
   end
 end
 
---- Goes on with a run that was killed, on the servers it left: what its schedule still holds, then targets, restores and
---- the verdict over all of it. The writers go on with the numbers they had reached; operations that were in flight are
---- indeterminate.
----
---- ```lua
---- -- needs: the folder of a run that was killed
---- chaos.resume("runs/1"):assert()
---- ```
----@param dir string  the folder of the bundle
----@param options? { say?: fun(text: string) }
----@return rpitr.chaos.Result
----@error environment (code "lab_gone")  its servers are gone
----@error state  it still runs
+-- Goes on with a killed run; see `chaos.resume`.
 function run.resume(dir, options)
   args.check("chaos.resume", "dir", dir, "string")
   local opts = args.options("chaos.resume", options, { say = "function?" })
