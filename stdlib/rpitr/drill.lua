@@ -66,6 +66,7 @@ local HEADER = {
   args = "table?",
   budget = "duration?",
   expect = "table?",
+  supervised = "boolean?",
   run = "function",
 }
 
@@ -356,6 +357,9 @@ function module.execute(drill, request)
     arguments.print_help(drill)
     host.print "\nDry run: nothing was started."
     return 0
+  end
+  if drill.supervised and not host.is_supervised() then
+    return host.supervise()
   end
   local run = setmetatable({ report = report.new(drill, values), deferred = {}, drill = drill }, Run)
   internal.current_drill = run

@@ -1,6 +1,6 @@
 -- The folders runs leave behind.
 
-local host = ...
+local host, internal = ...
 local json = require "rpitr.json"
 local lab = require "rpitr.lab"
 local writers = require "rpitr.workload.writers"
@@ -11,7 +11,7 @@ local bundle = {}
 --- happened, the clients' log, the WAL, the rows at the end and after each restore.
 ---@class rpitr.Bundle
 ---@field dir string
----@field package temporary boolean  nobody asked for it
+---@field package temporary? boolean  nobody asked for it: it goes when the run has passed
 local Bundle = { __name = "rpitr.Bundle" }
 Bundle.__index = Bundle
 
@@ -31,13 +31,35 @@ COPY (
 -- Creates the folder of a run. Without `dir` it lies below the report's folder, or else in the state
 -- folder, from where it is removed once the run has passed.
 function bundle.new(dir)
+  local asked = dir
   local ours = not dir and not host.options.report
   if not dir then
     local state = lab.info().folder:match "^(.*)/[^/]+/[^/]+$"
     dir = host.options.report and host.options.report .. "/chaos" or state .. "/runs/" .. host.options.run_id
   end
+  if host.fs_exists(dir .. "/schedule.json") then
+    if not host.options.report or asked then
+      internal.raise({
+        kind = "arg",
+        message = ("there is a run in %s already"):format(dir),
+        hint = "give its bundle another folder; rpitr chaos resume DIR goes on with a run that was killed",
+      }, 3)
+    end
+    host.bundle_remove(dir)
+  end
   host.fs_mkdir(dir .. "/restores")
   return setmetatable({ dir = dir, temporary = ours }, Bundle)
+end
+
+--- Opens the folder of a run that was killed.
+---@param dir string
+---@return rpitr.Bundle
+function bundle.open(dir)
+  local here = setmetatable({ dir = dir }, Bundle)
+  for _, name in ipairs { "events.jsonl", "samples.jsonl" } do
+    here:mend(name)
+  end
+  return here
 end
 
 --- Where one of its files is.
@@ -52,7 +74,20 @@ end
 ---@param value any
 ---@error io
 function Bundle:write(name, value)
-  host.fs_write(self:path(name), json.encode(value, { pretty = true }) .. "\n")
+  host.bundle_write(self:path(name), json.encode(value, { pretty = true }) .. "\n")
+end
+
+function Bundle:read(name)
+  return json.decode(host.fs_read(self:path(name)))
+end
+
+-- Takes away a last line that was being written when rpitr was killed.
+function Bundle:mend(name)
+  local path = self:path(name)
+  local text = host.fs_exists(path) and host.fs_read(path) or ""
+  if text ~= "" and text:sub(-1) ~= "\n" then
+    host.bundle_write(path, text:match "^(.*\n)" or "")
+  end
 end
 
 -- Microseconds of a time, for files.
@@ -78,11 +113,12 @@ function Bundle:rows(node, name)
   return host.copy_out_file(db.handle, ROWS, self:path(name))
 end
 
---- Copies the WAL a node archived.
----@param node rpitr.Node
+--- Copies a folder of WAL: an archive, or what a receiver got.
+---@param folder string
+---@param name string  of the copy
 ---@error io
-function Bundle:archive(node)
-  return host.bundle_archive(node.archive, self:path "archive")
+function Bundle:wal(folder, name)
+  return host.bundle_archive(folder, self:path(name))
 end
 
 ---@class rpitr.chaos.Draw
