@@ -26,8 +26,8 @@ end
 local BEGINNINGS = [[
 Three lines to begin with:
   pg = lab.postgres {}                      a primary with an archive; it is removed when you leave
-  backup = pitr.backup(pg)                  a base backup
-  r = pitr.restore(backup, { to = "latest" })   recover beside it, and prove it
+  base = pitr.backup(pg)                    a base backup
+  r = pitr.restore(pg, { to = "latest" })   recover beside it, and prove it
 
 Any Lua works, results are shown; `local` names stay. A statement may go over several lines.
   _, _3        the last result, the result of statement 3          x = 1;      shows nothing
