@@ -30,6 +30,7 @@ const DRILL: &str = r#"return drill "sample" {
     end)
     d:check("rows are there", not arg.broken, "1 row is missing")
     d:table("Before and after", { "table", "before", "after" }, { { "orders", 10, 10 }, { "<script>", 1, 1 } })
+    d:table("Lost", { "order" }, {})
   end,
 }"#;
 

@@ -178,8 +178,8 @@ local function make_victim(self, db, kind, number)
 end
 
 --- Makes the tables on a server.
--- @param count integer  how many accidents are planned
--- @param between function  called when half of the tables exist: tables older and newer than the backup
+---@param count integer  how many accidents are planned
+---@param between fun()  called when half of the tables exist: tables older and newer than the backup
 function havoc.prepare(pg, count, between)
   local self = setmetatable({ pg = pg, draw = random.new "havoc", ops = {}, acknowledged = 0, victims = {} }, Havoc)
   pg:create_database(havoc.database)

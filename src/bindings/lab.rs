@@ -8,10 +8,13 @@ use std::rc::Rc;
 use mlua::{Table, UserData, UserDataRef};
 
 use super::internal;
+use super::node::NodeHandle;
 use super::standing::StandingHandle;
 use crate::engine::{HostTable, guard};
 use crate::failure::Failure;
-use crate::runtime::{Lab, LabOptions, LocalRuntime, local_store, local_view};
+use crate::runtime::{
+    Lab, LabOptions, LabRecord, LocalRuntime, ProcessId, local_store, local_view,
+};
 
 #[derive(Debug, Clone)]
 pub struct LabHandle(pub Rc<Lab>);
@@ -21,7 +24,8 @@ const PASSWORD: &str = "password";
 const PASSFILE: &str = "pgpass";
 
 pub fn register(host: &HostTable) -> mlua::Result<()> {
-    labs(host)
+    labs(host)?;
+    others(host)
 }
 
 fn labs(host: &HostTable) -> mlua::Result<()> {
@@ -55,14 +59,25 @@ fn labs(host: &HostTable) -> mlua::Result<()> {
         table
             .raw_set("folder", text(&lab.0.dir()))
             .map_err(internal)?;
-        let on_engine = lab.0.record().engine.is_some();
-        let runtime = if on_engine { "docker" } else { "local" };
+        let record = lab.0.record();
+        let runtime = match record.engine {
+            Some(_) => "docker",
+            None => "local",
+        };
         table.raw_set("runtime", runtime).map_err(internal)?;
+        table.raw_set("script", record.script).map_err(internal)?;
+        table
+            .raw_set("created", record.created_at)
+            .map_err(internal)?;
         Ok(table)
     })?;
     host.function("lab_keep", |_, lab: UserDataRef<LabHandle>| {
         lab.0.set_keep(true).map_err(Failure::from)
     })?;
+    host.function(
+        "lab_new_archive",
+        |_, (lab, node): (UserDataRef<LabHandle>, String)| Ok(text(&lab.0.new_archive(&node)?)),
+    )?;
     // Not guarded: removing a lab is cleanup and runs to its end.
     host.waiting("lab_destroy", |_, lab: UserDataRef<LabHandle>| {
         let lab = lab.0.clone();
@@ -118,6 +133,62 @@ fn labs(host: &HostTable) -> mlua::Result<()> {
     })?;
     host.waiting("local_store", |_, path: String| async move {
         Ok(guard(local_store(Path::new(&path))).await??)
+    })
+}
+
+/// Labs that other processes made.
+fn others(host: &HostTable) -> mlua::Result<()> {
+    // A machine that only runs containers has no account for servers.
+    let runtime = || LocalRuntime::from_env().or_else(|_| LocalRuntime::for_containers());
+    host.function("lab_attach", move |_, (id, adopt): (String, bool)| {
+        let lab = Lab::attach(&runtime()?, &id)?;
+        if adopt {
+            lab.adopt()?;
+        }
+        Ok(LabHandle(Rc::new(lab)))
+    })?;
+    host.function("lab_list", move |lua, ()| {
+        let registry = runtime()?.registry();
+        let fill = |record: LabRecord| -> mlua::Result<Table> {
+            let table = lua.create_table()?;
+            table.raw_set("condition", registry.condition(&record))?;
+            table.raw_set("id", record.id)?;
+            table.raw_set("script", record.script)?;
+            table.raw_set("created", record.created_at)?;
+            let names: Vec<String> = record.nodes.into_iter().map(|node| node.name).collect();
+            table.raw_set("nodes", names)?;
+            Ok(table)
+        };
+        let (records, _) = registry.list()?;
+        let labs = records.into_iter().map(fill);
+        labs.collect::<mlua::Result<Vec<Table>>>().map_err(internal)
+    })?;
+    // The process that owns a lab, unless that is this one or is gone.
+    host.function("lab_owner", |_, lab: UserDataRef<LabHandle>| {
+        let record = lab.0.record();
+        let other = record.owner != ProcessId::own() && record.owner_alive();
+        Ok(other.then_some(record.owner.pid))
+    })?;
+    host.function("lab_exists", |_, lab: UserDataRef<LabHandle>| {
+        Ok(lab.0.exists())
+    })?;
+    // The superuser and the password.
+    host.function("lab_credentials", |_, lab: UserDataRef<LabHandle>| {
+        let read = |name: &str| {
+            let path = lab.0.dir().join(name);
+            fs::read_to_string(&path).map_err(|error| Failure::io("read", &path, &error))
+        };
+        let user = read(PASSFILE)?.split(':').nth(3).map(str::to_string);
+        Ok((user, read(PASSWORD)?.trim_end().to_string()))
+    })?;
+    host.waiting("lab_nodes", |_, lab: UserDataRef<LabHandle>| {
+        let lab = lab.0.clone();
+        async move {
+            let nodes = guard(lab.members()).await??.into_iter();
+            Ok(nodes
+                .map(|node| NodeHandle(Rc::new(node)))
+                .collect::<Vec<_>>())
+        }
     })
 }
 

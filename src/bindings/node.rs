@@ -1,6 +1,7 @@
 //! Nodes for `rpitr.lab.node`: who they are, their life, their files.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ use super::lab::{LabHandle, text};
 use crate::engine::{HostTable, guard};
 use crate::failure::Failure;
 use crate::runtime::{
-    CopyOptions, Limits, NewNode, Node, StartOptions, StopMode, Symlinks, ToolOptions, ToolOutput,
-    Until,
+    CopyOptions, Limits, NewNode, Node, StartOptions, StopMode, Symlinks, Ties, ToolOptions,
+    ToolOutput, Until,
 };
 
 #[derive(Debug, Clone)]
@@ -58,10 +59,27 @@ fn nodes(host: &HostTable) -> mlua::Result<()> {
             table.raw_set("log", text(&paths.log))?;
             table.raw_set("host", host)?;
             table.raw_set("port", endpoint.port)?;
+            let ties = node.0.record().ties;
+            table.raw_set("archive", ties.archive.as_deref().map(text))?;
+            table.raw_set("follows", ties.follows)?;
+            table.raw_set("slot", ties.slot)?;
             Ok(table)
         };
         fill().map_err(internal)
     })?;
+    // What a process that attaches to the lab has to know: { role, archive, follows, slot }.
+    host.function(
+        "node_note",
+        |_, (lab, node, known): (UserDataRef<LabHandle>, UserDataRef<NodeHandle>, Table)| {
+            let read = |key: &str| known.get::<Option<String>>(key).map_err(internal);
+            let ties = Ties {
+                archive: read("archive")?.map(PathBuf::from),
+                follows: read("follows")?,
+                slot: read("slot")?,
+            };
+            Ok(lab.0.note(&node.0.name(), read("role")?.as_deref(), ties)?)
+        },
+    )?;
     // Not guarded: half a removal helps nobody.
     host.waiting(
         "node_remove",
@@ -294,6 +312,10 @@ fn files(host: &HostTable) -> mlua::Result<()> {
             }
         },
     )?;
+    host.waiting("node_read_conf", |_, node: UserDataRef<NodeHandle>| {
+        let node = node.0.clone();
+        async move { Ok(node.conf().await?.into_iter().collect::<BTreeMap<_, _>>()) }
+    })?;
     host.waiting("node_scrub", |_, node: UserDataRef<NodeHandle>| {
         let node = node.0.clone();
         async move {

@@ -7,7 +7,7 @@ use mlua::{Lua, LuaString, Table, UserData, UserDataRef};
 
 use super::internal;
 use super::node::NodeHandle;
-use crate::compose::{Environment, Error};
+use crate::compose::{Environment, Error, NAMES};
 use crate::engine::{HostTable, guard};
 use crate::failure::Failure;
 use crate::runtime::{Engine, LocalRuntime, Service, ToolOptions};
@@ -46,6 +46,7 @@ pub fn register(host: &HostTable) -> mlua::Result<()> {
 }
 
 fn look(host: &HostTable) -> mlua::Result<()> {
+    host.function("standing_names", |_, ()| Ok(NAMES.to_vec()))?;
     host.waiting("standing_open", |_, name: String| async move {
         let runtime = LocalRuntime::for_containers()?;
         let environment = Environment::find(&name, runtime.state.path())?;

@@ -97,7 +97,10 @@ async fn one(
 fn doomed(runtime: &LocalRuntime, state: &State, options: Sweep<'_>) -> bool {
     match runtime.registry().load(&state.lab) {
         Err(_) => true,
-        Ok(record) => options.forget_unkept && !record.keep,
+        // One that somebody is attached to is not removed.
+        Ok(record) => {
+            options.forget_unkept && !record.keep && runtime.registry().use_of(&record).is_none()
+        }
     }
 }
 

@@ -13,7 +13,8 @@ use crate::exit;
 use crate::failure::{Failure, Kind};
 use crate::postgres::{Lookup, pick};
 use crate::runtime::{
-    GcOptions, Lab, LabRecord, LocalRuntime, Node, NodeRecord, StartOptions, Status, StopMode,
+    Error, GcOptions, Lab, LabRecord, LocalRuntime, Node, NodeRecord, StartOptions, Status,
+    StopMode,
 };
 
 const STOP_LIMIT: Duration = Duration::from_secs(60);
@@ -61,7 +62,7 @@ async fn dispatch(command: &LabCommand) -> Result<i32, Failure> {
         LabCommand::Rm { labs } => {
             for lab in labs {
                 let lab = Lab::open(&runtime, lab)?;
-                refuse_live(&lab.record())?;
+                refuse_live(&runtime, &lab.record())?;
                 lab.destroy().await?;
                 println!("{} removed", lab.id());
             }
@@ -82,15 +83,6 @@ async fn dispatch(command: &LabCommand) -> Result<i32, Failure> {
     }
 }
 
-/// Why a lab is still there.
-fn condition(record: &LabRecord) -> &'static str {
-    match (record.owner_alive(), record.keep) {
-        (true, _) => "in use",
-        (false, true) => "kept",
-        (false, false) => "left behind",
-    }
-}
-
 async fn list(runtime: &LocalRuntime, json: bool) -> Result<i32, Failure> {
     let (records, unreadable) = runtime.registry().list()?;
     let mut entries = Vec::new();
@@ -101,7 +93,7 @@ async fn list(runtime: &LocalRuntime, json: bool) -> Result<i32, Failure> {
     if json {
         let labs: Vec<_> = entries
             .iter()
-            .map(|(record, nodes)| lab_json(record, nodes))
+            .map(|(record, nodes)| lab_json(record, runtime.registry().condition(record), nodes))
             .collect();
         println!("{}", serde_json::json!({ "schema": 1, "labs": labs }));
     } else {
@@ -110,7 +102,7 @@ async fn list(runtime: &LocalRuntime, json: bool) -> Result<i32, Failure> {
             println!(
                 "{}  {}  {script}  {}",
                 record.id,
-                condition(record),
+                runtime.registry().condition(record),
                 record.created_at
             );
             for (node, status) in nodes {
@@ -153,7 +145,11 @@ async fn nodes_of(runtime: &LocalRuntime, record: &LabRecord) -> Vec<(NodeRecord
     nodes
 }
 
-fn lab_json(record: &LabRecord, nodes: &[(NodeRecord, &'static str)]) -> serde_json::Value {
+fn lab_json(
+    record: &LabRecord,
+    condition: &str,
+    nodes: &[(NodeRecord, &'static str)],
+) -> serde_json::Value {
     let nodes: Vec<_> = nodes
         .iter()
         .map(|(node, status)| {
@@ -165,7 +161,7 @@ fn lab_json(record: &LabRecord, nodes: &[(NodeRecord, &'static str)]) -> serde_j
         .collect();
     serde_json::json!({
         "id": record.id, "run": record.run, "script": record.script, "created": record.created_at,
-        "condition": condition(record), "folder": record.lab_dir, "engine": record.engine,
+        "condition": condition, "folder": record.lab_dir, "engine": record.engine,
         "nodes": nodes,
     })
 }
@@ -251,15 +247,15 @@ async fn start(lab: &Lab) -> Result<i32, Failure> {
     Ok(exit::PASS)
 }
 
-fn refuse_live(record: &LabRecord) -> Result<(), Failure> {
-    if record.owner_alive() {
-        return Err(Failure::new(
-            Kind::State,
-            format!("lab {} is in use by a running rpitr", record.id),
-        )
-        .hint("stop that run first (Ctrl-C cleans up)"));
+fn refuse_live(runtime: &LocalRuntime, record: &LabRecord) -> Result<(), Failure> {
+    match runtime.registry().use_of(record).pid() {
+        Some(pid) => Err(Error::LabInUse {
+            id: record.id.clone(),
+            pid,
+        }
+        .into()),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 async fn gc(runtime: &LocalRuntime, options: GcOptions) -> Result<i32, Failure> {

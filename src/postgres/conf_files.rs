@@ -9,10 +9,10 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::Error;
-use super::conf::{ConfLine, lex_line, render};
+use super::conf::{ConfLine, Setting, lex_line, render};
 
 /// The include file rpitr owns in a data directory.
-const OWN_FILE: &str = "rpitr.conf";
+pub const OWN_FILE: &str = "rpitr.conf";
 const OWN_INCLUDE: &str = "include 'rpitr.conf'";
 
 /// Settings that tie a restored directory to where it came from.
@@ -187,6 +187,16 @@ pub fn write_own_file<N: AsRef<str>, V: AsRef<str>>(
     include_own_file(data_dir)
 }
 
+/// The settings in the text of `rpitr.conf`.
+pub fn read_own_file(text: &str) -> Vec<Setting> {
+    let lines = text.lines().map(lex_line);
+    let settings = lines.filter_map(|line| match line {
+        ConfLine::Setting(setting) => Some(setting),
+        _ => None,
+    });
+    settings.collect()
+}
+
 /// Makes `include 'rpitr.conf'` the last line of `postgresql.conf`, once.
 pub fn include_own_file(data_dir: &Path) -> Result<(), Error> {
     let path = data_dir.join("postgresql.conf");
@@ -310,6 +320,12 @@ mod tests {
         assert_eq!(conf, "port = 1\ninclude 'rpitr.conf'\n");
         let own = std::fs::read_to_string(dir.path().join("rpitr.conf")).unwrap();
         assert!(own.ends_with("work_mem = '1MB'\n"), "{own}");
+        let read = read_own_file(&own);
+        assert_eq!(
+            (read[0].name.as_str(), read[0].value.as_str()),
+            ("work_mem", "1MB")
+        );
+        assert_eq!(read.len(), 1);
         assert!(write_own_file(dir.path(), [("no good", "")]).is_err());
     }
 

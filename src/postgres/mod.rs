@@ -15,7 +15,9 @@ pub use backup::{
     BackupHistory, BackupLabel, BackupManifest, TablespaceLink, WalRange, parse_tablespace_map,
 };
 pub use conf::{ConfLine, Setting, lex_line, quote_value, render};
-pub use conf_files::{Removed, Scrubbed, include_own_file, scrub_data_dir, write_own_file};
+pub use conf_files::{
+    OWN_FILE, Removed, Scrubbed, include_own_file, read_own_file, scrub_data_dir, write_own_file,
+};
 pub use controldata::{ClusterState, ControlData, read_cluster_state};
 pub use error::Error;
 pub use install::{Install, Lookup, OLDEST_MAJOR, discover, pick};

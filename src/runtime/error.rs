@@ -95,6 +95,11 @@ pub enum Error {
     ToolTimeout { program: String, after: Duration },
     #[error("no lab \"{id}\"")]
     UnknownLab { id: String, known: Vec<String> },
+    /// It was there when it was opened.
+    #[error("lab {id} is gone: it has been removed")]
+    LabGone { id: String },
+    #[error("lab {id} is in use by a running rpitr (process {pid})")]
+    LabInUse { id: String, pid: i32 },
     #[error("\"{id}\" is the start of several labs")]
     AmbiguousLab { id: String, matching: Vec<String> },
     #[error("cannot understand the record {}: {reason}", path.display())]
@@ -214,6 +219,11 @@ impl From<Error> for Failure {
             } else {
                 format!("labs: {}", known.join(", "))
             }),
+            Error::LabGone { .. } => {
+                new(Kind::State, "lab_gone").hint("rpitr lab ls lists those that are there")
+            }
+            Error::LabInUse { .. } => new(Kind::State, "lab_in_use")
+                .hint("end that run or session first (Ctrl-C cleans up)"),
             Error::AmbiguousLab { matching, .. } => new(Kind::Arg, "ambiguous_lab")
                 .hint(format!("write more of it: {}", matching.join(", "))),
             Error::BadRecord { .. } => new(Kind::State, "bad_record"),

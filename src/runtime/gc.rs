@@ -10,9 +10,9 @@ use chrono::{DateTime, Utc};
 use super::docker::Engine;
 use super::lab::{self, Destroyed, SOCKET_ROOT};
 use super::marker::Marker;
-use super::{Error, LabRecord, LocalRuntime, helper};
+use super::{Error, LabRecord, LocalRuntime, Use, helper};
 
-/// What to remove. A lab whose owner runs is never touched.
+/// What to remove. A lab that a running process owns or is attached to is never touched.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct GcOptions {
     /// Kept labs, too.
@@ -53,15 +53,12 @@ impl LocalRuntime {
             report.failed.push((what, error));
         }
         for record in records {
-            if record.owner_alive() {
+            if self.registry().use_of(&record) != Use::None {
                 report.live.push(record.id);
             } else if (record.keep && !options.all) || is_young(&record, options.older_than) {
                 report.spared.push(record.id);
             } else {
-                match lab::destroy(self, &record).await {
-                    Ok(destroyed) => report.destroyed.push(destroyed),
-                    Err(error) => report.failed.push((record.id, error)),
-                }
+                self.collect(record, &mut report).await;
             }
         }
         // An orphan may belong to a record that cannot be read: then nothing is guessed.
@@ -71,6 +68,20 @@ impl LocalRuntime {
             report.helpers = helper::prune(&self.state)?;
         }
         Ok(report)
+    }
+
+    /// Removes a lab unless somebody has begun to use it.
+    async fn collect(&self, record: LabRecord, report: &mut GcReport) {
+        match self.registry().claim(&record.id, Use::is_none) {
+            Ok(true) => match lab::destroy(self, &record).await {
+                Ok(destroyed) => report.destroyed.push(destroyed),
+                Err(error) => report.failed.push((record.id, error)),
+            },
+            Ok(false) => report.live.push(record.id),
+            // Somebody else was quicker.
+            Err(Error::LabGone { .. }) => {}
+            Err(error) => report.failed.push((record.id, error)),
+        }
     }
 
     /// Containers, networks and volumes with rpitr's labels that no record names. Without an engine there

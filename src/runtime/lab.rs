@@ -13,7 +13,7 @@ use super::process::{self, Wanted};
 use super::tool::Launcher;
 use super::{
     Error, LabRecord, LocalNode, NodeRecord, ProcessId, Registry, SOCKET_PATH_LIMIT, ServerUser,
-    StateRoot, helper, ports,
+    StateRoot, Ties, Use, Visit, helper, ports,
 };
 use crate::postgres::Install;
 
@@ -96,6 +96,8 @@ pub struct Lab {
     pub(super) record: RefCell<LabRecord>,
     /// Connected when it is needed.
     pub(super) docker: tokio::sync::OnceCell<Rc<DockerLab>>,
+    /// Held while this process works on a lab it does not own.
+    visit: RefCell<Option<Visit>>,
 }
 
 impl Lab {
@@ -132,6 +134,8 @@ impl Lab {
             helper: None,
             engine,
             nodes: Vec::new(),
+            archives: 0,
+            removing: None,
             id,
         };
         runtime.registry().write(&record)?;
@@ -152,6 +156,7 @@ impl Lab {
             runtime: runtime.clone(),
             record: RefCell::new(record),
             docker: tokio::sync::OnceCell::new(),
+            visit: RefCell::default(),
         })
     }
 
@@ -161,7 +166,20 @@ impl Lab {
             record: RefCell::new(runtime.registry().load(id)?),
             runtime: runtime.clone(),
             docker: tokio::sync::OnceCell::new(),
+            visit: RefCell::default(),
         })
+    }
+
+    /// Opens a lab to work on it: until this is dropped, or its process ends, nobody but the lab's owner
+    /// removes it.
+    pub fn attach(runtime: &LocalRuntime, id: &str) -> Result<Self, Error> {
+        let lab = Lab::open(runtime, id)?;
+        let visit = runtime.registry().visit(&lab.id())?;
+        lab.visit.replace(Some(visit));
+        if !lab.dir().exists() {
+            return Err(Error::LabGone { id: lab.id() });
+        }
+        Ok(lab)
     }
 
     pub fn id(&self) -> String {
@@ -181,30 +199,14 @@ impl Lab {
         &self.runtime
     }
 
-    /// Changes the registry first; only then what the lab knows.
-    pub(super) fn update(&self, change: impl FnOnce(&mut LabRecord)) -> Result<(), Error> {
-        let mut record = self.record();
-        change(&mut record);
-        self.runtime.registry().write(&record)?;
-        self.record.replace(record);
-        Ok(())
-    }
-
-    /// Whether the lab stays when its owner is gone.
-    pub fn set_keep(&self, keep: bool) -> Result<(), Error> {
-        self.update(|record| record.keep = keep)
-    }
-
-    /// Makes this process the owner.
-    pub fn adopt(&self) -> Result<(), Error> {
-        self.update(|record| record.owner = ProcessId::own())
-    }
-
     /// A copy of the rpitr program that the lab's servers can run.
     pub fn helper(&self) -> Result<PathBuf, Error> {
         let path = helper::ensure(&self.runtime.state)?;
         if self.record.borrow().helper.as_ref() != Some(&path) {
-            self.update(|record| record.helper = Some(path.clone()))?;
+            self.update(|record| {
+                record.helper = Some(path.clone());
+                Ok(())
+            })?;
         }
         Ok(path)
     }
@@ -214,12 +216,6 @@ impl Lab {
     pub fn add_node(&self, spec: NodeSpec) -> Result<LocalNode, Error> {
         check_name(&spec.name)?;
         let lab = self.record();
-        if lab.nodes.iter().any(|node| node.name == spec.name) {
-            return Err(Error::NodeExists {
-                lab: lab.id,
-                node: spec.name,
-            });
-        }
         let port = match spec.port {
             Some(port) => port,
             None => self.free_port()?,
@@ -236,10 +232,11 @@ impl Lab {
             port,
             socket_dir: lab.socket_dir.clone(),
             container: None,
+            ties: Ties::default(),
             dir,
         };
         check_socket(&node)?;
-        self.update(|record| record.nodes.push(node.clone()))?;
+        self.enter(&node)?;
         let node = self.node_from(node);
         let dir = node.record().dir;
         std::fs::create_dir(&dir).map_err(Error::io("create", &dir))?;
@@ -264,6 +261,7 @@ impl Lab {
                     known.port = port;
                 }
             }
+            Ok(())
         })?;
         node.set_record(changed);
         Ok(port)
@@ -314,12 +312,21 @@ impl Lab {
                 node.remove_tree(&dir).await?;
             }
         }
-        self.update(|record| record.nodes.retain(|node| node.name != name))
+        self.update(|record| {
+            record.nodes.retain(|node| node.name != name);
+            Ok(())
+        })
     }
 
     /// Kills everything that belongs to the lab, removes its files, then its entry in the registry. Works
     /// on whatever a crash left, and again if it was cut short.
     pub async fn destroy(&self) -> Result<Destroyed, Error> {
+        // What visitors do meanwhile fails; that is for them to notice.
+        let registry = self.runtime.registry();
+        match registry.claim(&self.id(), Use::any) {
+            Err(Error::LabGone { .. }) => {}
+            claimed => drop(claimed?),
+        }
         destroy(&self.runtime, &self.record()).await
     }
 }

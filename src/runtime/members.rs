@@ -7,7 +7,7 @@ use super::docker::{DockerLab, DockerNode, Engine, ScriptContainers, Service};
 use super::lab::check_name;
 use super::{
     ContainerRecord, Error, Lab, LabOptions, LabRecord, LocalRuntime, Node, NodeRecord, NodeSpec,
-    receiver,
+    Ties, receiver,
 };
 use crate::postgres::{Lookup, pick};
 
@@ -71,12 +71,6 @@ impl Lab {
         };
         check_name(&node.name)?;
         let lab = self.record();
-        if lab.nodes.iter().any(|known| known.name == node.name) {
-            return Err(Error::NodeExists {
-                lab: lab.id,
-                node: node.name,
-            });
-        }
         let image = docker.node_image(node.version).await?;
         let dir = lab.lab_dir.join(&node.name);
         let record = NodeRecord {
@@ -95,11 +89,12 @@ impl Lab {
                 },
                 ..image.0
             }),
+            ties: Ties::default(),
             name: node.name,
             role: node.role,
             dir,
         };
-        self.update(|lab| lab.nodes.push(record.clone()))?;
+        self.enter(&record)?;
         let node = DockerNode::new(record, docker);
         let made = node.make().await?;
         self.replace(&[made])?;
@@ -118,9 +113,14 @@ impl Lab {
         self.update(|lab| {
             for known in &mut lab.nodes {
                 if let Some(node) = changed.iter().find(|node| node.name == known.name) {
-                    *known = node.clone();
+                    // Ports, roles, containers; what ties it to others is for `note` to say.
+                    *known = NodeRecord {
+                        ties: known.ties.clone(),
+                        ..node.clone()
+                    };
                 }
             }
+            Ok(())
         })
     }
 

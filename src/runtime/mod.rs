@@ -5,6 +5,7 @@
 
 mod background;
 mod docker;
+mod entry;
 mod error;
 mod files;
 mod gc;
@@ -23,6 +24,7 @@ mod startup;
 mod state;
 mod tool;
 mod user;
+mod visit;
 
 pub use background::Background;
 pub use docker::{
@@ -43,8 +45,9 @@ pub use members::NewNode;
 pub use node::{Endpoint, Node, NodePaths};
 pub use process::{Proc, ProcessId};
 pub use receiver::Receiving;
-pub use registry::{ContainerRecord, LabRecord, NodeRecord, Registry};
+pub use registry::{ContainerRecord, LabRecord, NodeRecord, Registry, Ties};
 pub use source::{Source, open_source};
 pub use state::StateRoot;
 pub use tool::{ToolOptions, ToolOutput};
 pub use user::ServerUser;
+pub use visit::{Use, Visit};

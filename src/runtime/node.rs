@@ -10,7 +10,7 @@ use super::{
     Background, Copied, CopyOptions, DirEntry, DiskSpace, DockerNode, Error, LocalNode, NodeRecord,
     StartOptions, Started, Status, StopMode, Stopped, ToolOptions, ToolOutput, TreeSize, Until,
 };
-use crate::postgres::{ControlData, Install, RecoveryOutcome, Scrubbed};
+use crate::postgres::{ControlData, Install, OWN_FILE, RecoveryOutcome, Scrubbed, read_own_file};
 
 /// Where a server is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -343,6 +343,18 @@ impl Node {
             Node::Local(node) => node.set_conf(settings).await,
             Node::Docker(node) => node.set_conf(settings).await,
         }
+    }
+
+    /// rpitr's settings of the node, as they are on disk.
+    pub async fn conf(&self) -> Result<Vec<(String, String)>, Error> {
+        if !self.exists(OWN_FILE).await {
+            return Ok(Vec::new());
+        }
+        let text = self.read_file(OWN_FILE).await?;
+        let settings = read_own_file(&String::from_utf8_lossy(&text)).into_iter();
+        Ok(settings
+            .map(|setting| (setting.name, setting.value))
+            .collect())
     }
 
     /// The node as a container.

@@ -1,10 +1,12 @@
 //! The registry: one small file for each lab, written before anything it names is created.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use super::{Error, ProcessId};
@@ -36,6 +38,12 @@ pub struct LabRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<String>,
     pub nodes: Vec<NodeRecord>,
+    /// How many archives its servers were given: each gets one of its own.
+    #[serde(default)]
+    pub archives: u32,
+    /// The process that is removing it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removing: Option<ProcessId>,
 }
 
 impl LabRecord {
@@ -46,6 +54,11 @@ impl LabRecord {
     /// Whether the rpitr process that owns the lab still runs.
     pub fn owner_alive(&self) -> bool {
         self.owner.is_alive()
+    }
+
+    /// Whether some process is removing it right now.
+    pub fn is_going(&self) -> bool {
+        self.removing.as_ref().is_some_and(ProcessId::is_alive)
     }
 }
 
@@ -67,6 +80,22 @@ pub struct NodeRecord {
     /// What its container is made from; the paths above are those inside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<ContainerRecord>,
+    /// What another process that works on it has to know.
+    #[serde(flatten)]
+    pub ties: Ties,
+}
+
+/// How a node depends on others of its lab.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ties {
+    /// Where it archives its WAL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<PathBuf>,
+    /// The node it streams from, and its slot there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<String>,
 }
 
 /// What a node's container is made from.
@@ -97,6 +126,38 @@ impl Registry {
         self.dir.join(format!("{id}.json"))
     }
 
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Whether there is a lab of exactly this id.
+    pub fn knows(&self, id: &str) -> bool {
+        self.path_of(id).exists()
+    }
+
+    /// One process at a time decides what becomes of a lab; the lock goes with what is returned.
+    pub(super) fn lock(&self) -> Result<Flock<File>, Error> {
+        // The folder itself: a file for it would only have to be explained and removed.
+        let folder = File::open(&self.dir).map_err(Error::io("open", &self.dir))?;
+        Flock::lock(folder, FlockArg::LockExclusive)
+            .map_err(|(_, error)| Error::io("lock", &self.dir)(error.into()))
+    }
+
+    /// Changes the record on disk, whatever other processes have written to it meanwhile. Nothing is written when
+    /// the change is refused.
+    pub(super) fn change(
+        &self,
+        id: &str,
+        change: impl FnOnce(&mut LabRecord) -> Result<(), Error>,
+    ) -> Result<LabRecord, Error> {
+        let _lock = self.lock()?;
+        let gone = || Error::LabGone { id: id.to_string() };
+        let mut record = read(&self.path_of(id))?.ok_or_else(gone)?;
+        change(&mut record)?;
+        self.write(&record)?;
+        Ok(record)
+    }
+
     /// Writes a record so that a crash leaves either the old one or this one.
     pub fn write(&self, record: &LabRecord) -> Result<(), Error> {
         let path = self.path_of(&record.id);
@@ -120,6 +181,7 @@ impl Registry {
     /// Removes a record; one that is gone already is fine.
     pub fn remove(&self, id: &str) -> Result<(), Error> {
         let path = self.path_of(id);
+        self.forget_visits(id);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(Error::io("remove", &path)(error))
@@ -226,8 +288,11 @@ mod tests {
             socket_dir: "/s".into(),
             helper: None,
             engine: None,
+            archives: 0,
+            removing: None,
             nodes: vec![NodeRecord {
                 container: None,
+                ties: Ties::default(),
                 name: "primary".into(),
                 role: "primary".into(),
                 major: 15,

@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 
 use super::{Error, Registry, ServerUser};
 
+const REGISTRY: &str = "registry";
+
 /// A prepared state root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateRoot {
@@ -70,11 +72,15 @@ impl StateRoot {
     }
 
     pub fn registry_dir(&self) -> PathBuf {
-        self.path.join("registry")
+        self.path.join(REGISTRY)
     }
 
     pub fn registry(&self) -> Registry {
-        Registry::new(self.registry_dir())
+        Self::registry_of(&self.path)
+    }
+
+    pub(super) fn registry_of(root: &Path) -> Registry {
+        Registry::new(root.join(REGISTRY))
     }
 
     /// Names the first folder on the way to the labs that the server user cannot enter.

@@ -59,10 +59,8 @@ local Deferred = {
   end,
 }
 
---- Runs `f(err)` when the surrounding block is left, however it is left.
--- @param f function  may wait; the first Ctrl-C and timeouts around it do not reach it
--- @param options { timeout = duration? }  how long it may take, 60s
--- @usage local _ <close> = defer(function() print "left" end)
+-- Runs `f(err)` when the surrounding block is left, however it is left; see `stdlib/meta`. `f` may wait, `options.timeout`
+-- long: the first Ctrl-C and timeouts around it do not reach it.
 function defer(f, options)
   if type(f) ~= "function" then
     raise { kind = "arg", message = "defer expects a function, got " .. type(f) }

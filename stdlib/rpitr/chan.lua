@@ -1,19 +1,35 @@
 --- Channels: hand values from task to task.
---
--- `chan.new(n)` holds up to `n` values; `send` waits while it is full, `recv` while it is empty.
--- A closed channel is drained, then `recv` returns nil. `for v in ch do` receives until then.
+---
+--- `chan.new(n)` holds up to `n` values; `send` waits while it is full, `recv` while it is empty.
+--- A closed channel is drained, then `recv` returns nil. `for v in ch do` receives until then.
+---@class rpitr.chan
+local chan = {}
 
 local host, internal = ...
 local args = require "rpitr.core.args"
 
-local chan = {}
-
+--- A channel; closable. Calling it receives.
+---@class rpitr.Chan
+---@overload fun(): any
+---@field capacity integer
+---@field closed boolean
+---@field package first integer
+---@field package last integer
+---@field package event userdata
 local Chan = { __name = "rpitr.Chan" }
 Chan.__index = Chan
 
 --- A new channel.
--- @param capacity integer?  values held before `send` waits; default 1
--- @usage local ch = chan.new(2); ch:send(1); ch:close(); assert(ch:recv() == 1 and ch:recv() == nil)
+---
+--- ```lua
+--- local ch = chan.new(2)
+--- ch:send(1)
+--- ch:close()
+--- assert(ch:recv() == 1 and ch:recv() == nil)
+--- ```
+---@param capacity? integer  values held before `send` waits; default 1
+---@return rpitr.Chan
+---@error arg
 function chan.new(capacity)
   capacity = args.check("chan.new", "capacity", capacity, "integer?") or 1
   return setmetatable({
@@ -25,8 +41,10 @@ function chan.new(capacity)
   }, Chan)
 end
 
---- Sends a value (not nil); waits while the channel is full. Sending on a closed channel raises
--- an error of kind "state".
+--- Sends a value; waits while the channel is full.
+---@param value any  not nil, which marks the end
+---@error state  the channel is closed
+---@error arg  nil
 function Chan:send(value)
   if value == nil then
     internal.raise({ kind = "arg", message = "chan:send: nil marks the end; close the channel instead" }, 2)
@@ -43,6 +61,22 @@ function Chan:send(value)
 end
 
 --- Receives the next value, or nil when the channel is closed and empty.
+---
+--- ```lua
+--- local ch = chan.new()
+--- task.spawn(function()
+---   for i = 1, 3 do
+---     ch:send(i)
+---   end
+---   ch:close()
+--- end)
+--- local sum = 0
+--- for value in ch do
+---   sum = sum + value
+--- end
+--- assert(sum == 6)
+--- ```
+---@return any
 function Chan:recv()
   while self.first > self.last do
     if self.closed then

@@ -1,10 +1,12 @@
 --- Containers of your own: run, exec, copy, wait, with networks and volumes, on the Docker engine that
--- DOCKER_HOST, the current context or the usual socket leads to.
---
--- Labs need none of this: `--runtime docker` runs their servers in containers by itself. This is for scripts
--- that orchestrate something else beside them. What is made here carries rpitr's labels and belongs to a lab of
--- its own: it goes when the run ends, `--keep` keeps it, and `rpitr lab gc` finds what a run that was killed left.
--- Containers, networks and volumes are closable: `local c <close> = docker.run(...)` removes it at the end of the block.
+--- DOCKER_HOST, the current context or the usual socket leads to.
+---
+--- Labs need none of this: `--runtime docker` runs their servers in containers by itself. This is for scripts
+--- that orchestrate something else beside them. What is made here carries rpitr's labels and belongs to a lab of
+--- its own: it goes when the run ends, `--keep` keeps it, and `rpitr lab gc` finds what a run that was killed left.
+--- Containers, networks and volumes are closable: `local c <close> = docker.run(...)` removes it at the end of the block.
+---@class rpitr.docker
+local docker = {}
 
 local host, internal = ...
 local args = require "rpitr.core.args"
@@ -14,16 +16,8 @@ local output = require "rpitr.docker.output"
 local sh = require "rpitr.sh"
 local wait = require "rpitr.docker.wait"
 
-local docker = {}
-
---- Wait strategies, for `docker.run { wait = ... }` and `container:wait(...)`. Each takes { timeout = "60s",
--- every = "100ms" }.
---
--- * `docker.wait.log(text, options)`: the log holds this text (a plain text, no pattern)
--- * `docker.wait.port(port, options)`: the published port accepts connections
--- * `docker.wait.healthy(options)`: the image's own health check passes
--- * `docker.wait.exec({ program, argument... }, options)`: the program succeeds in the container
--- * `docker.wait.exit(options)`: the container has ended; returns its exit status
+--- Wait strategies, for `docker.run { wait = ... }` and `container:wait(...)`.
+---@type rpitr.docker.wait
 docker.wait = wait
 
 -- One lab a run for everything made here, connected to the engine when it is first needed.
@@ -48,20 +42,35 @@ end
 
 -- Networks and volumes -------------------------------------------------------------------------------
 
+--- A network; closable, which removes it.
+---@class rpitr.Network
+---@field name string
 local Network = { __name = "rpitr.Network" }
 Network.__index = Network
 
 --- Removes the network. Its containers must be gone.
+---@error state, environment
 function Network:rm()
   host.docker_network_remove(engine().all, self.name)
 end
 
 Network.__close = Network.rm
 
+---@class rpitr.docker.NetworkOptions
+---@field name? string  default: "network-" and a number
+---@field internal? boolean  (default false) without a way out
+
 --- Makes a network. Containers in it reach each other by name and alias.
--- @param options { name = string?, internal = false }  `internal`: without a way out
--- @return network, closable: { name, rm() }
--- @usage local net <close> = docker.network()
+---
+--- ```lua
+--- -- needs: a Docker engine
+--- local net <close> = docker.network()
+--- local c <close> = docker.run("rpitr/postgres:15", { command = { "sleep", "60" }, network = net })
+--- ```
+---@param options? rpitr.docker.NetworkOptions
+---@return rpitr.Network
+---@error environment  no engine
+---@error arg
 function docker.network(options)
   local opts = args.options("docker.network", options, { name = "string?", internal = { "boolean", false } })
   local network = setmetatable({ name = name_of(opts.name, "network") }, Network)
@@ -69,20 +78,34 @@ function docker.network(options)
   return network
 end
 
+--- A volume; closable, which removes it.
+---@class rpitr.Volume
+---@field name string
 local Volume = { __name = "rpitr.Volume" }
 Volume.__index = Volume
 
 --- Removes the volume and what is in it. No container may use it any more.
+---@error state, environment
 function Volume:rm()
   host.docker_volume_remove(engine().all, self.name)
 end
 
 Volume.__close = Volume.rm
 
+---@class rpitr.docker.VolumeOptions
+---@field name? string  default: "volume-" and a number
+
 --- Makes a volume.
--- @param options { name = string? }
--- @return volume, closable: { name, rm() }
--- @usage local data <close> = docker.volume()
+---
+--- ```lua
+--- -- needs: a Docker engine
+--- local data <close> = docker.volume()
+--- local c <close> = docker.run("rpitr/postgres:15", { command = { "sleep", "60" }, volumes = { ["/data"] = data } })
+--- ```
+---@param options? rpitr.docker.VolumeOptions
+---@return rpitr.Volume
+---@error environment  no engine
+---@error arg
 function docker.volume(options)
   local opts = args.options("docker.volume", options, { name = "string?" })
   local volume = setmetatable({ name = name_of(opts.name, "volume") }, Volume)
@@ -93,27 +116,61 @@ end
 -- Images ---------------------------------------------------------------------------------------------
 
 --- Whether the engine has an image.
--- @usage assert(not docker.has_image "no/such:image")
+---
+--- ```lua
+--- -- needs: a Docker engine
+--- assert(not docker.has_image "no/such:image")
+--- ```
+---@param image string  name:tag; without a tag, :latest
+---@return boolean
+---@error environment  no engine
+---@error arg
 function docker.has_image(image)
   return host.docker_has_image(engine().all, args.check("docker.has_image", "image", image, "string"))
 end
 
+---@class rpitr.docker.PullOptions
+---@field timeout? rpitr.Duration  (default "30m")
+
 --- Pulls an image, showing how far it is.
--- @param image string  name:tag; without a tag, :latest
--- @param options { timeout = "30m" }
--- @error environment  pull_failed, with what the registry or the engine said; no_engine
+---
+--- ```lua
+--- -- needs: a Docker engine and a registry
+--- docker.pull "postgres:17"
+--- ```
+---@param image string  name:tag; without a tag, :latest
+---@param options? rpitr.docker.PullOptions
+---@error environment  code "pull_failed", with what the registry or the engine said; code "no_engine"
+---@error timeout, arg
 function docker.pull(image, options)
   args.check("docker.pull", "image", image, "string")
   local opts = args.options("docker.pull", options, { timeout = { "duration", 1800 } })
   output.show("pulling " .. image, host.docker_pull(engine().all, image), opts.timeout)
 end
 
+---@class rpitr.docker.BuildOptions
+---@field tag string  name:tag of the image
+---@field dockerfile? string  (default "Dockerfile") in that folder
+---@field args? table<string, string>  (default {}) build arguments
+---@field no_cache? boolean  (default false)
+---@field timeout? rpitr.Duration  (default "30m")
+
 --- Builds an image from a folder with a Dockerfile.
--- @param folder string  all of it is sent to the engine
--- @param options { tag = string, dockerfile = "Dockerfile", args = { NAME = value }?, no_cache = false,
---   timeout = "30m" }
--- @return tag
--- @error script  build_failed, with the step that failed
+---
+--- ```lua
+--- -- needs: a Docker engine
+--- local folder = lab.info().folder .. "/image"
+--- fs.mkdir(folder)
+--- fs.write(folder .. "/Dockerfile", "FROM rpitr/postgres:15\nENV PGTZ=UTC\n")
+--- local image = docker.build(folder, { tag = "example/postgres:1" })
+--- docker.remove_image(image)
+--- ```
+---@param folder string  all of it is sent to the engine
+---@param options rpitr.docker.BuildOptions
+---@return string tag
+---@error script  code "build_failed", with the step that failed
+---@error environment  no engine
+---@error timeout, arg
 function docker.build(folder, options)
   args.check("docker.build", "folder", folder, "string")
   local opts = args.options("docker.build", options, {
@@ -134,7 +191,11 @@ function docker.build(folder, options)
   return opts.tag
 end
 
---- Removes an image's name. Returns whether there was one.
+--- Removes an image's name.
+---@param image string
+---@return boolean found  whether there was one
+---@error environment  no engine
+---@error arg
 function docker.remove_image(image)
   return host.docker_remove_image(engine().all, args.check("docker.remove_image", "image", image, "string"))
 end
@@ -168,16 +229,33 @@ local function names_of(things)
   return names
 end
 
---- Makes and starts a container. An image the engine does not have is pulled.
--- @param image string
--- @param options { command = { word... }?, entrypoint = { word... }?, env = { NAME = value }?, user = string?,
---   cwd = string?, ports = { port... }?, volumes = { [path] = volume }?, network = network?,
---   aliases = { name... }?, memory = size?, name = string?, wait = strategy | { strategy... }?, start = true }
---   `command` is a list of words, no shell in between; `ports` are published on 127.0.0.1, where the engine
---   likes (`container:port(5432)` tells) or, with `{ [5432] = 15432 }`, where you say
--- @return container, closable; see `rpitr.docker.container`
--- @error environment  no_engine, no_image, pull_failed, port_taken
--- @usage local c <close> = docker.run("rpitr/postgres:15", { command = { "sleep", "60" } })
+---@class rpitr.docker.RunOptions
+---@field command? string[]  words, no shell in between; default: the image's
+---@field entrypoint? string[]  default: the image's
+---@field env? table<string, string>
+---@field user? string  name, or uid:gid
+---@field cwd? string
+---@field ports? integer[]|table<integer, integer>  (default {}) published on 127.0.0.1, where the engine likes (`container:port(5432)` tells) or, with `{ [5432] = 15432 }`, where you say
+---@field volumes? table<string, rpitr.Volume|string>  (default {}) volumes, by the path they are mounted at
+---@field network? rpitr.Network|string
+---@field aliases? string[]  (default {}) more names it has in the network
+---@field memory? rpitr.Size  limit
+---@field name? string  default: "container-" and a number
+---@field wait? rpitr.WaitStrategy|rpitr.WaitStrategy[]  how to tell that it is ready
+---@field start? boolean  (default true)
+
+--- Makes and starts a container. An image the engine does not have is pulled. What does not come up is removed.
+---
+--- ```lua
+--- -- needs: a Docker engine
+--- local c <close> = docker.run("rpitr/postgres:15", { command = { "sleep", "60" } })
+--- print(c:exec({ "psql", "--version" }).stdout)
+--- ```
+---@param image string  name:tag; without a tag, :latest
+---@param options? rpitr.docker.RunOptions
+---@return rpitr.Container
+---@error environment  code "no_engine", "no_image", "pull_failed" or "port_taken"
+---@error timeout, state, arg
 function docker.run(image, options)
   args.check("docker.run", "image", image, "string")
   local opts = args.options("docker.run", options, {

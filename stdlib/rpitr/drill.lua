@@ -1,15 +1,60 @@
 --- Drills: a recovery exercise with declared arguments, steps, measures and a verdict.
---
--- A file that returns `drill "name" { ... }` gets its arguments as real `--flags`, a deadline, a
--- report and an exit code: 0 only when every step ran, every check held and every expectation was
--- met. A check that could not run is a failure.
+---
+--- A file that returns `drill "name" { ... }` gets its arguments as real `--flags`, a deadline, a
+--- report and an exit code: 0 only when every step ran, every check held and every expectation was
+--- met. A check that could not run is a failure.
+---
+--- ```lua
+--- return drill "example" {
+---   summary = "Shows that a server answers.",
+---   args = { rows = { 10, "rows to count" } },
+---   expect = { "answer_seconds < 10s" },
+---   run = function(d, arg)
+---     local server <close> = lab.postgres { name = "example_answers" }
+---     local n = d:measure("answer_seconds", server.value, server, "SELECT count(*) FROM generate_series(1, $1)", arg.rows)
+---     d:check("every row is counted", n == arg.rows)
+---   end,
+--- }
+--- ```
+---@class rpitr.drill
+---@overload fun(name: string): (fun(header: rpitr.drill.Header): rpitr.Drill)
+local module = {}
 
 local host, internal = ...
 local args = require "rpitr.core.args"
+local arguments = require "rpitr.drill.arguments"
 local report = require "rpitr.report"
 local task = require "rpitr.task"
 
+--- An argument of a drill: `{ default, "help" }`. Its flag is `--name`, with `-` for `_`.
+---@class rpitr.drill.Argument
+---@field [1]? any  the default; its type is the argument's
+---@field [2] string  what `--help` says of it
+---@field type? "string"|"integer"|"number"|"boolean"  where there is no default to tell
+---@field choices? any[]  the values it may have
+---@field check? fun(value: any)  raises when a value cannot be right
+
+--- What `drill "name"` is given.
+---@class rpitr.drill.Header
+---@field summary string  what it shows, in one sentence
+---@field description? string  more of it, for `rpitr help`
+---@field tags? string[]
+---@field args? table<string, rpitr.drill.Argument>
+---@field budget? rpitr.Duration  deadline of the whole drill
+---@field expect? string[]  what must hold at the end: a metric, an operator and a value, as "rto < 90s", "rows_lost == 0", "failover.p95 < 15s"
+---@field run fun(d: rpitr.DrillRun, arg: table<string, any>)  the drill itself, with the values of its arguments
+
+---@class rpitr.Drill: rpitr.drill.Header
+---@field name string
+---@field package parameters table[]
+---@field package expectations table[]
 local Drill = { __name = "rpitr.Drill" }
+
+--- What a drill does while it runs: `d`.
+---@class rpitr.DrillRun
+---@field report rpitr.Report
+---@field drill rpitr.Drill
+---@field package deferred fun(e: rpitr.Error?)[]
 local Run = { __name = "rpitr.DrillRun" }
 Run.__index = Run
 
@@ -78,113 +123,21 @@ local function declare(name, spec)
   return setmetatable(header, Drill)
 end
 
-local function flag(parameter)
-  return "--" .. parameter.name:gsub("_", "-")
-end
-
--- Arguments from the command line -------------------------------------------------------------------
-
-local function usage(message, hint)
-  internal.raise({ kind = "arg", code = "usage", message = message, hint = hint, trace = {} }, 2)
-end
-
-local function convert(parameter, text)
-  if parameter.kind == "integer" then
-    return math.tointeger(tonumber(text))
-  elseif parameter.kind == "number" then
-    return tonumber(text)
-  elseif parameter.kind == "boolean" then
-    return ({ ["true"] = true, yes = true, on = true, ["false"] = false, no = false, off = false })[text]
-  end
-  return text
-end
-
--- A value that cannot be right is refused before anything is started.
-local function examine(name, parameter, value)
-  if parameter.choices then
-    local ok, e = xpcall(args.choice, internal.as_error, "drill", name, value, parameter.choices)
-    if not ok then
-      usage(e.message:gsub("^drill: ", ""), e.hint)
-    end
-  end
-  if parameter.check then
-    local ok, e = xpcall(parameter.check, internal.as_error, value)
-    if not ok then
-      usage(name .. ": " .. e.message, e.hint)
-    end
-  end
-end
-
-local function parse_arguments(drill, words)
-  local values, known = {}, {}
-  for _, parameter in ipairs(drill.parameters) do
-    values[parameter.name] = parameter.default
-    known[flag(parameter)] = parameter
-  end
-  local i = 1
-  while i <= #words do
-    local word = words[i]
-    local name, value = word:match "^(%-%-[^=]+)=(.*)$"
-    name = name or word
-    local parameter = known[name]
-    if not parameter then
-      local names = {}
-      for long in pairs(known) do
-        names[long] = true
-      end
-      for _, long in ipairs(host.options.global_flags) do
-        names["--" .. long] = true
-      end
-      local near = internal.suggest(name, names)
-      usage(
-        (word:sub(1, 1) == "-" and "unknown flag " or "unexpected argument ") .. word,
-        near and ("did you mean %s?"):format(near) or ("rpitr help %s lists its arguments"):format(drill.name)
-      )
-    end
-    if value == nil and parameter.kind == "boolean" then
-      value = "true"
-    elseif value == nil then
-      i = i + 1
-      value = words[i]
-      if value == nil then
-        usage(name .. " needs a value", parameter.help)
-      end
-    end
-    local converted = convert(parameter, value)
-    if converted == nil then
-      usage(
-        ("%s must be %s %s, got %q"):format(name, parameter.kind == "integer" and "an" or "a", parameter.kind, value)
-      )
-    end
-    values[parameter.name] = converted
-    examine(name, parameter, converted)
-    i = i + 1
-  end
-  return values
-end
-
-local function print_help(drill)
-  host.print(drill.name .. ": " .. drill.summary)
-  if drill.description then
-    host.print("\n" .. drill.description:gsub("%s+$", ""))
-  end
-  host.print "\nArguments:"
-  for _, parameter in ipairs(drill.parameters) do
-    local default = parameter.default ~= nil and (" [default: " .. tostring(parameter.default) .. "]") or ""
-    host.print(("  %-18s %s%s"):format(flag(parameter), parameter.help, default))
-  end
-  if #drill.expectations > 0 then
-    host.print "\nPasses when:"
-    for _, expectation in ipairs(drill.expectations) do
-      host.print("  " .. expectation.text)
-    end
-  end
-  host.print "\nrpitr --help lists the options every run takes (--report, --keep, --timeout ...)."
-end
-
 -- What a drill does while it runs --------------------------------------------------------------------
 
---- Runs one step: shows it, times it, keeps it in the report. Returns what `fn` returns.
+--- Runs one step: shows it, times it, keeps it in the report. Steps may be nested.
+---
+--- ```lua
+--- local n = d:step("count the databases", function()
+---   return db:value "SELECT count(*) FROM pg_database"
+--- end)
+--- assert(n > 0)
+--- ```
+---@param name string
+---@param fn fun(...): ...
+---@param ... any  what `fn` is called with
+---@return any ...  what `fn` returns
+---@error arg  and whatever `fn` raises, with `step`
 function Run:step(name, fn, ...)
   args.check("d:step", "name", name, "string")
   args.check("d:step", "fn", fn, "function")
@@ -201,7 +154,17 @@ function Run:step(name, fn, ...)
   return table.unpack(outcome, 2, outcome.n)
 end
 
---- Times `fn(...)` and keeps the seconds as the metric `name`. Returns what `fn` returns.
+--- Times `fn(...)` and keeps the seconds as the metric `name`.
+---
+--- ```lua
+--- d:measure("checkpoint_seconds", pg.checkpoint, pg)
+--- assert(d:metric "checkpoint_seconds" > 0)
+--- ```
+---@param name string
+---@param fn fun(...): ...
+---@param ... any  what `fn` is called with
+---@return any ...  what `fn` returns
+---@error arg
 function Run:measure(name, fn, ...)
   args.check("d:measure", "name", name, "string")
   local started = host.now()
@@ -211,7 +174,13 @@ function Run:measure(name, fn, ...)
 end
 
 --- Keeps numbers (and texts) for the report and the expectations. Numbers recorded more than once
--- can be asked for as `name.p95`, `name.max`, `name.sum`, `name.count`.
+--- can be asked for as `name.p95`, `name.max`, `name.min`, `name.sum`, `name.count`.
+---
+--- ```lua
+--- d:record { rows_lost = 0, winner = "standby" }
+--- ```
+---@param metrics table<string, number|string>
+---@error arg
 function Run:record(metrics)
   args.check("d:record", "metrics", metrics, "table")
   for name, value in pairs(metrics) do
@@ -220,14 +189,23 @@ function Run:record(metrics)
 end
 
 --- The value last recorded under `name`, or nil.
+---@param name string
+---@return number|string|nil
 function Run:metric(name)
   local known = self.report.data.metrics[name]
   return known and known.value
 end
 
 --- Keeps the outcome of a check. A failed check fails the drill but does not stop it.
--- @param detail string?  what differs, shown when the check failed
--- @return whether it held
+---
+--- ```lua
+--- d:check("the server answers", db:value "SELECT 1" == 1)
+--- ```
+---@param name string  what holds
+---@param held any  whether it does
+---@param detail? string  what differs, shown when the check failed
+---@return any held
+---@error arg
 function Run:check(name, held, detail)
   args.check("d:check", "name", name, "string")
   self.report:check(name, held and true or false, detail)
@@ -235,11 +213,18 @@ function Run:check(name, held, detail)
 end
 
 --- Whether every check so far held.
+---@return boolean
 function Run:passing()
   return self.report:passing()
 end
 
 --- Says what is going on and why; shown while the drill runs and kept in the report.
+---
+--- ```lua
+--- d:say("The primary is at %s.", tostring(pg:lsn()))
+--- ```
+---@param text string  with arguments, a format as for `string.format`
+---@param ... any
 function Run:say(text, ...)
   if select("#", ...) > 0 then
     text = text:format(...)
@@ -248,13 +233,21 @@ function Run:say(text, ...)
 end
 
 --- Shows rows as a table and keeps them in the report.
+---
+--- ```lua
+--- d:table("Before and after", { "table", "before", "after" }, { { "orders", 10, 10 } })
+--- ```
+---@param title string
+---@param columns string[]
+---@param rows any[][]  at most ten are shown, the report has all
 function Run:table(title, columns, rows)
   self.report:table(title, columns, rows)
 end
 
 --- Stops here and opens a session on what the drill has: `d`, its nodes by name, the local variables
--- around this line. Ctrl-D or `:quit` goes on, `:abort` ends the drill. Without a terminal it goes on
--- at once and says so.
+--- around this line. Ctrl-D or `:quit` goes on, `:abort` ends the drill. Without a terminal it goes on
+--- at once and says so.
+---@error interrupted  `:abort`
 function Run:breakpoint()
   local frame = internal.locals_of_caller()
   if not host.options.interactive then
@@ -275,8 +268,17 @@ function Run:breakpoint()
 end
 
 --- Keeps a number of this moment; the report shows all of a name as a plot over time.
--- @param unit string?  "tx/s", "bytes", "s"
--- @usage timer.every("1s", function() d:sample("lag", pg:lag_of(standby).bytes, "bytes") end)
+---
+--- ```lua
+--- local sampling <close> = timer.every("50ms", function()
+---   d:sample("connections", pg:value "SELECT count(*) FROM pg_stat_activity", "sessions")
+--- end)
+--- timer.sleep "200ms"
+--- ```
+---@param name string
+---@param value number
+---@param unit? string  "tx/s", "bytes", "s"
+---@error arg
 function Run:sample(name, value, unit)
   args.check("d:sample", "name", name, "string")
   args.check("d:sample", "value", value, "number")
@@ -284,13 +286,29 @@ function Run:sample(name, value, unit)
 end
 
 --- Marks a stretch of time in the plots, such as a fault. Returns a function that ends it.
--- @usage local over = d:band "standby paused"; standby:resume(); over()
+---
+--- ```lua
+--- local over = d:band "checkpoint"
+--- pg:checkpoint()
+--- over()
+--- ```
+---@param label string
+---@return fun() over
+---@error arg
 function Run:band(label)
   args.check("d:band", "label", label, "string")
   return self.report:band(label)
 end
 
---- Runs `fn(err)` when the drill ends, however it ends.
+--- Runs `fn(err)` when the drill ends, however it ends; the last one given runs first.
+---
+--- ```lua
+--- d:defer(function()
+---   print "over"
+--- end)
+--- ```
+---@param fn fun(e: rpitr.Error?)  with what ended the drill, if it was an error
+---@error arg
 function Run:defer(fn)
   args.check("d:defer", "fn", fn, "function")
   self.deferred[#self.deferred + 1] = fn
@@ -310,26 +328,32 @@ end
 
 local EXIT = { pass = 0, fail = 10 }
 
-local module = {}
-
 --- Whether a value is a drill.
+---
+--- ```lua
+--- local made = drill "example" { summary = "Shows nothing.", run = function() end }
+--- assert(drill.is_drill(made))
+--- ```
+---@param value any
+---@return boolean
 function module.is_drill(value)
   return getmetatable(value) == Drill
 end
 
 -- Called by the engine with what the script returned.
+---@private
 function module.execute(drill, request)
   if request.program == "help" then
-    print_help(drill)
+    arguments.print_help(drill)
     return 0
   end
-  local values = parse_arguments(drill, request.arguments)
+  local values = arguments.parse(drill, request.arguments)
   if request.program == "check" then
     host.print(request.name .. ": drill " .. drill.name .. ", ok")
     return 0
   end
   if host.options.dry_run then
-    print_help(drill)
+    arguments.print_help(drill)
     host.print "\nDry run: nothing was started."
     return 0
   end

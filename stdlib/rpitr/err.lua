@@ -1,24 +1,58 @@
 --- Error values: raise them, test them, give them context.
---
--- Everything rpitr raises is a table `{ kind, code, message, detail, hint, where, trace, cause,
--- retryable, step }`. `kind` is one of: arg state timeout cancelled interrupted io environment
--- postgres sql wal archive verify assert script internal. For SQL, `code` is the SQLSTATE.
+---@class rpitr.err
+local err = {}
 
 local _, internal = ...
 
-local err = {}
+--- What an error is about; `docs/errors.md` says what each means for the exit code.
+---@alias rpitr.err.Kind "arg"|"state"|"timeout"|"cancelled"|"interrupted"|"io"|"environment"|"postgres"|"sql"|"wal"|"archive"|"verify"|"assert"|"script"|"internal"
+
+--- Everything rpitr raises.
+---@class rpitr.Error
+---@field kind rpitr.err.Kind
+---@field code? string  which one of its kind; of SQL, the SQLSTATE
+---@field message string
+---@field detail? string  what a program or server said, several lines
+---@field hint? string  what to do about it
+---@field where? { file: string, line: integer, name?: string }  the script's line
+---@field trace? { file: string, line: integer, name?: string }[]  how it got there, innermost first
+---@field cause? rpitr.Error
+---@field retryable? boolean  trying again may help
+---@field step? string  the drill's step it happened in
+---@field value? any  what was raised, if it was no error
 
 --- Whether `e` is an rpitr error, of the given kind and code if they are given.
--- @param e any  what `pcall` returned
--- @param kind string?  such as "sql"
--- @param code string?  such as "57P01"
--- @usage local ok, e = pcall(db.query, db, "SELECT 1/0"); assert(err.is(e, "sql", "22012"))
+---
+--- ```lua
+--- local ok, e = pcall(db.query, db, "SELECT 1/0")
+--- assert(not ok and err.is(e, "sql", "22012"))
+--- ```
+---@param e any  what `pcall` returned
+---@param kind? rpitr.err.Kind
+---@param code? string  such as "57P01"
+---@return boolean
 function err.is(e, kind, code)
   return internal.is_error(e) and (kind == nil or e.kind == kind) and (code == nil or e.code == code)
 end
 
+---@class rpitr.err.Fields
+---@field message? string  (default "error")
+---@field kind? rpitr.err.Kind  (default "script")
+---@field code? string
+---@field detail? string
+---@field hint? string
+---@field cause? rpitr.Error
+---@field retryable? boolean
+---@field step? string
+
 --- Raises an error with these fields.
--- @param fields table|string  at least `message`; `kind` defaults to "script"
+---
+--- ```lua
+--- local ok, e = pcall(err.raise, { message = "the shop is closed", code = "closed", hint = "come back later" })
+--- assert(not ok and err.is(e, "script", "closed"))
+--- ```
+---@param fields rpitr.err.Fields|string  a text is the message
+---@return nil  it does not return
 function err.raise(fields)
   if type(fields) == "string" then
     fields = { message = fields }
@@ -33,8 +67,19 @@ function err.raise(fields)
 end
 
 --- Raises `e` again under a new message; contexts stack, the original stays the cause.
--- @param e any  the error that was caught
--- @param message string  what was being done: "while restoring the base backup"
+---
+--- ```lua
+--- local ok, e = pcall(function()
+---   local ok, e = pcall(db.query, db, "SELECT 1/0")
+---   if not ok then
+---     err.wrap(e, "while counting")
+---   end
+--- end)
+--- assert(not ok and e.message == "while counting" and e.cause.code == "22012")
+--- ```
+---@param e any  the error that was caught
+---@param message string  what was being done: "while restoring the base backup"
+---@return nil  it does not return
 function err.wrap(e, message)
   local cause = internal.as_error(e, 2)
   internal.raise({
@@ -48,6 +93,15 @@ function err.wrap(e, message)
 end
 
 --- Runs `fn(...)`; returns its first result, or nil and the error.
+---
+--- ```lua
+--- local rows, e = err.try(db.query, db, "SELECT 1/0")
+--- assert(rows == nil and e.code == "22012")
+--- ```
+---@param fn fun(...): any
+---@param ... any  what `fn` is called with
+---@return any result
+---@return rpitr.Error? e
 function err.try(fn, ...)
   local ok, result = xpcall(fn, internal.as_error, ...)
   if ok then
@@ -56,7 +110,17 @@ function err.try(fn, ...)
   return nil, result
 end
 
---- Raises an error of kind "assert" unless `value` is truthy. Returns `value`.
+--- Raises unless `value` is truthy. Returns `value`.
+---
+--- ```lua
+--- local n = err.check(db:value "SELECT 1", "the server does not answer")
+--- assert(n == 1)
+--- ```
+---@param value any
+---@param message? string  (default "check failed")
+---@param detail? string
+---@return any value
+---@error assert
 function err.check(value, message, detail)
   if not value then
     internal.raise({ kind = "assert", message = message or "check failed", detail = detail }, 2)

@@ -1,36 +1,86 @@
 --- Point-in-time recovery: base backups, plans, restores, and the proof after each.
---
--- A restore never touches what it replaces: it fills a sandbox node beside it, which archives
--- nothing, follows nobody and listens on a private socket. Before anything is copied the WAL is
--- read to find where recovery will stop; afterwards that is compared with where it did stop.
+---
+--- A restore never touches what it replaces: it fills a sandbox node beside it, which archives
+--- nothing, follows nobody and listens on a private socket. Before anything is copied the WAL is
+--- read to find where recovery will stop; afterwards that is compared with where it did stop.
+---@class rpitr.pitr
+local pitr = {}
 
-local host, internal = ...
+local host = ...
 local args = require "rpitr.core.args"
 local backup = require "rpitr.pitr.backup"
 local incident = require "rpitr.pitr.incident"
-local lab = require "rpitr.lab"
 local proof = require "rpitr.pitr.proof"
-local report = require "rpitr.report"
-local stopwatch = require "rpitr.core.stopwatch"
-local wal_source = require "rpitr.pitr.source"
+local restore = require "rpitr.pitr.restore"
 local target = require "rpitr.pitr.target"
-local task = require "rpitr.task"
-local timer = require "rpitr.timer"
+local wal_source = require "rpitr.pitr.source"
 
-local pitr = {}
+-- Backups --------------------------------------------------------------------------------------------
+
+---@class rpitr.pitr.BackupOptions
+---@field label? string  what the catalogue calls it, the name of a folder; default: "base-" and the time
+---@field verify? boolean  (default true) check it with pg_verifybackup
+
+---@class rpitr.pitr.Backup
+---@field label string
+---@field folder string
+---@field node string  name of the server it was taken of
+---@field major integer
+---@field system_id string
+---@field timeline integer
+---@field start_lsn rpitr.Lsn  where its recovery begins
+---@field checkpoint rpitr.Lsn
+---@field stop_lsn rpitr.Lsn  from here on it is consistent: no target before it can be reached
+---@field start_time rpitr.Time
+---@field stop_time rpitr.Time
+---@field archive? string  folder of the WAL it goes with
+---@field tablespaces integer
+---@field files integer
+---@field bytes integer
 
 --- Takes a base backup of a running node with pg_basebackup and checks it with pg_verifybackup.
--- @param pg node  archiving its WAL
--- @param options { label = string?, verify = true }
--- @return backup: { label, folder, start_lsn, stop_lsn, start_time, stop_time, timeline, system_id, bytes, files }
--- @usage local base = pitr.backup(pg, { label = "nightly" })
+---
+--- ```lua
+--- local base = pitr.backup(pg, { label = "nightly" })
+--- print(base.stop_lsn, base.bytes)
+--- ```
+---@param pg rpitr.Node  a node that archives its WAL, or has a receiver
+---@param options? rpitr.pitr.BackupOptions
+---@return rpitr.pitr.Backup
+---@error state  it does neither
+---@error postgres  pg_basebackup or pg_verifybackup, with what it said
+---@error arg  a label that cannot be, or is taken
 pitr.backup = backup.take
 
---- The backups of a node, oldest first.
--- @return list of backups
+--- The complete backups of a node, oldest first.
+---
+--- ```lua
+--- pitr.backup(pg, { label = "weekly" })
+--- for _, base in ipairs(pitr.catalog(pg)) do
+---   print(base.label, base.stop_time)
+--- end
+--- ```
+---@param pg rpitr.Node
+---@return rpitr.pitr.Backup[]
 pitr.catalog = backup.catalog
 
---- The recoverable window of a node: { from = backup stop LSN and time, to = last archived commit }.
+---@class rpitr.pitr.Window
+---@field from_lsn rpitr.Lsn  the end of the oldest backup
+---@field from_time rpitr.Time
+---@field to_lsn rpitr.Lsn  the end of the archived WAL
+---@field to_time? rpitr.Time  of the last archived commit, nil when there is none since the backup
+
+--- The recoverable window of a node: any moment in it can be restored.
+---
+--- ```lua
+--- pitr.backup(pg, { label = "oldest" })
+--- pg:flush_archive()
+--- local window = pitr.window(pg)
+--- print(window.from_lsn, window.to_lsn)
+--- ```
+---@param pg rpitr.Node
+---@return rpitr.pitr.Window? window  nil without a backup
+---@error wal, state
 function pitr.window(pg)
   local oldest = pitr.catalog(pg)[1]
   if not oldest then
@@ -45,314 +95,75 @@ function pitr.window(pg)
   }
 end
 
--- Plan -----------------------------------------------------------------------------------------------
+-- Targets --------------------------------------------------------------------------------------------
 
-local ACTIONS = { "promote", "pause", "shutdown" }
+--- A recovery target as a table: one of `time`, `xid`, `lsn`, `name`, `immediate`, `latest`.
+---@class rpitr.pitr.TargetOptions
+---@field time? rpitr.Time|string  a moment with its UTC offset: "2026-11-21 03:16:27+00"
+---@field xid? integer|string  a transaction id
+---@field lsn? rpitr.Lsn|string  a position in the WAL: "0/3000148"
+---@field name? string  a restore point, from pg_create_restore_point
+---@field immediate? boolean  as soon as the backup is consistent
+---@field latest? boolean  everything the WAL holds
+---@field inclusive? boolean  (default true) also replay what is exactly at the target
+---@field timeline? integer  the one to follow; default: the backup's
 
-local RESTORE_OPTIONS = {
-  to = "any",
-  name = "string?",
-  action = { "string", "promote" },
-  backup = "string?",
-  verify = { "boolean", true },
-  timeout = { "duration", 600 },
-  conf = "table?",
-  wal = "any?",
-}
+--- A target: a table, an LSN or a time as it is, or a text: "latest", "immediate", "lsn:0/3000148", "0/3000148",
+--- "before:0/3000148" (the same position, exclusive), "xid:1234", "name:before-deploy", or a time with its UTC offset.
+---@alias rpitr.pitr.To rpitr.pitr.TargetOptions|rpitr.Lsn|rpitr.Time|string
 
-local function make_plan(pg, opts)
-  args.choice("pitr.restore", "option action", opts.action, ACTIONS)
-  local wanted = target.parse(opts.to)
-  local source = wal_source.of(pg, opts.wal)
-  local chosen, resolved = target.choose(pg, source, wanted, opts.backup)
-  local wal = host.wal_range(source.folder, resolved.timeline, chosen.start_lsn, resolved.stop.switchpoint, source.tail)
-  return {
-    source = source,
-    target = wanted,
-    asked = target.describe(wanted),
-    backup = chosen,
-    timeline = resolved.timeline,
-    settings = resolved.settings,
-    stop = resolved.stop,
-    action = opts.action,
-    wal_files = wal.files,
-    wal_bytes = wal.bytes,
-    first_wal = wal.first,
-    last_wal = wal.last,
-    bytes_needed = chosen.bytes + wal.bytes,
-    bytes_free = host.node_disk_free(pg.handle),
-  }
-end
+--- A target that was read.
+---@class rpitr.pitr.Target
+---@field kind "time"|"xid"|"lsn"|"name"|"immediate"|"latest"
+---@field value rpitr.Time|rpitr.Lsn|integer|string|boolean
+---@field inclusive boolean
+---@field timeline? integer
 
-local function preflight(plan)
-  if plan.backup.tablespaces > 0 then
-    internal.raise({
-      kind = "archive",
-      code = "tablespaces",
-      message = ("backup %s has %d tablespaces, which a sandbox cannot place yet"):format(
-        plan.backup.label,
-        plan.backup.tablespaces
-      ),
-      hint = "restored on the same machine they would overwrite the live ones",
-    }, 3)
-  end
-  if plan.bytes_needed > plan.bytes_free then
-    internal.raise({
-      kind = "environment",
-      code = "disk_full",
-      message = ("the restore needs %s, the disk has %s free"):format(
-        report.bytes(plan.bytes_needed),
-        report.bytes(plan.bytes_free)
-      ),
-      hint = "free space, or point RPITR_STATE at another disk",
-    }, 3)
-  end
-end
-
---- What a restore would do, as data; nothing is written.
--- @param pg node  whose backups and archive are used
--- @param options  as for `pitr.restore`
--- @return { asked, backup, timeline, settings, stop, wal_files, wal_bytes, bytes_needed, bytes_free }
--- @error archive (no backup fits), wal (target not reached, damage), arg
-function pitr.plan(pg, options)
-  local plan = make_plan(pg, args.options("pitr.plan", options, RESTORE_OPTIONS))
-  preflight(plan)
-  return plan
-end
-
--- Restore --------------------------------------------------------------------------------------------
-
-local QUARANTINE = {
-  archive_mode = "off",
-  archive_command = "",
-  restore_command = "",
-  primary_conninfo = "",
-  primary_slot_name = "",
-  synchronous_standby_names = "",
-  recovery_target_action = "promote",
-}
-
--- What `conf` may not say: it would lift the quarantine, or contradict the target.
-local function check_conf(conf)
-  for name in pairs(conf or {}) do
-    if QUARANTINE[name] or name == "hot_standby" or name:match "^recovery_" or name:match "^archive_" then
-      internal.raise({
-        kind = "arg",
-        message = ("pitr.restore: conf cannot set %s, which the restore itself decides"):format(name),
-        hint = "a restored server is kept apart from the one it came from; change it once it is proved",
-      }, 3)
-    end
-  end
-end
-
-local function recovery_settings(node, pg, plan, conf)
-  local settings = {}
-  for name, value in pairs(pg.settings or {}) do
-    settings[name] = value
-  end
-  for name, value in pairs(QUARANTINE) do
-    settings[name] = value
-  end
-  for name, value in pairs(conf or {}) do
-    settings[name] = value
-  end
-  -- Less than the primary had, and a hot standby refuses to replay.
-  for name, minimum in pairs(host.node_control_data(node.handle).minimums) do
-    settings[name] = math.max(minimum, tonumber(settings[name]) or 0)
-  end
-  settings.hot_standby = "on"
-  if pg.major >= 15 then
-    -- Prefetch asks for the segment behind the target, and a hole there would be fatal.
-    settings.recovery_prefetch = "off"
-  end
-  settings.restore_command = wal_source.fetch_command(plan.source, node, plan.backup.system_id)
-  for name, value in pairs(plan.settings) do
-    settings[name] = value
-  end
-  settings.recovery_target_action = plan.action
-  return settings
-end
-
--- Copies the backup and makes it a server that recovers. WAL that came with the backup is left out:
--- a segment missing from the archive would be taken from there and hide the gap.
-local function lay_out(node, pg, plan, conf)
-  host.node_copy_tree(node.handle, plan.backup.folder, node.data)
-  host.node_remove_tree(node.handle, node.data .. "/pg_wal")
-  host.node_mkdir(node.handle, node.data .. "/pg_wal")
-  local removed = host.node_scrub(node.handle)
-  node.settings = {}
-  node:write_conf(recovery_settings(node, pg, plan, conf))
-  host.node_write(node.handle, node.data .. "/recovery.signal", "")
-  return removed
-end
-
-local WAIT = { promote = "ready", pause = "accepting", shutdown = "exited" }
-
--- Runs recovery to where the action leaves it. A server that ends instead says why in its log, and
--- what the archive refused stands in the fetch log.
-local function recover(node, plan, timeout)
-  local ok, e = xpcall(node.start, internal.as_error, node, { timeout = timeout, wait = WAIT[plan.action] })
-  if ok and plan.action == "pause" then
-    ok, e = xpcall(timer.eventually, internal.as_error, function()
-      if node:status() == "crashed" or node:status() == "stopped" then
-        internal.raise { kind = "postgres", code = "fatal", message = node.name .. " ended", detail = node:why_died() }
-      end
-      return node:value "SELECT pg_get_wal_replay_pause_state() = 'paused'"
-    end, { timeout = timeout, every = 0.005, describe = "recovery paused at its target" })
-  end
-  if ok then
-    return
-  end
-  local refused = proof.refused_fetch(node)
-  local full = refused and refused.code == "disk_full" or e.code == "disk_full"
-  local hint = e.hint
-  if full then
-    hint = "free space on the disk of the lab, or point RPITR_STATE at another one; nothing was promoted"
-  elseif refused then
-    hint = "rpitr archive-fetch refused this segment, so nothing was promoted; restore it from another copy"
-  end
-  internal.raise({
-    kind = full and "environment" or refused and "archive" or e.kind,
-    code = full and "disk_full" or refused and refused.code or "recovery_failed",
-    message = ("recovery of %s to %s failed: %s"):format(
-      node.name,
-      plan.asked,
-      refused and refused.reason or e.message
-    ),
-    detail = e.detail,
-    hint = hint,
-    cause = e,
-  }, 2)
-end
-
--- Nobody should find a server running that is not what was asked for. Its files stay with the lab.
-local function proved_or_stopped(node, fn)
-  local proved, e = xpcall(fn, internal.as_error)
-  if not proved then
-    task.shield(pcall, node.stop, node, "immediate")
-    error(e, 0)
-  end
-end
-
-local function free_name()
-  local nodes, name, n = lab.nodes(), "restored", 1
-  while nodes[name] do
-    n = n + 1
-    name = "restored-" .. n
-  end
-  return name
-end
-
---- Restores a backup beside `pg` and recovers it to a target. Raises unless recovery provably
--- stopped where it was asked to.
--- @param pg node  whose backups and archive are used; it is not touched
--- @param options { to = { time = | xid = | lsn = | name = | immediate = true | latest = true,
---   inclusive = true, timeline = integer? } | "latest" | "immediate", name = string?,
---   action = "promote" | "pause" | "shutdown", backup = string?, verify = true, timeout = "10m",
---   conf = table?, wal = receiver | snapshot | folder? }  `name`: default "restored", with a number after the first;
---   `verify`: read the backup against its manifest first; `wal`: take the WAL from there instead of from the node's
---   archive; of a receiver, with a snapshot of the segment it is receiving (see `archive.snapshot`)
--- @return node with `.plan` and `.proof`; see `pitr.describe`
--- @error archive, wal, postgres, verify, environment, arg
--- @usage local restored = pitr.restore(pg, { to = { lsn = "0/3000148", inclusive = false } })
-function pitr.restore(pg, options)
-  local opts = args.options("pitr.restore", options, RESTORE_OPTIONS)
-  check_conf(opts.conf)
-  local plan = make_plan(pg, opts)
-  preflight(plan)
-  if opts.verify then
-    backup.verify(pg, plan.backup)
-  end
-  local started = host.now()
-  local node = lab.sandbox { name = opts.name or free_name(), version = pg.major }
-  node.plan, node.source = plan, pg
-  proved_or_stopped(node, function()
-    node.scrubbed = stopwatch.run("copy backup", lay_out, node, pg, plan, opts.conf)
-    recover(node, plan, opts.timeout)
-    node.proof = proof.of(node, plan)
-  end)
-  if internal.current_drill then
-    internal.current_drill.report:recovery(node, host.now() - started)
-  end
-  return node
-end
-
---- Moves a paused restore forward to a later target, without restoring again. Going back needs a
--- new restore: PostgreSQL has already replayed past it.
--- @param node  from `pitr.restore { action = "pause" }`
--- @param options { to = ..., action = "pause" }
-function pitr.nudge(node, options)
-  local opts = args.options("pitr.nudge", options, {
-    to = "any",
-    action = { "string", "pause" },
-    timeout = { "duration", 600 },
-  })
-  args.choice("pitr.nudge", "option action", opts.action, ACTIONS)
-  local before = node.proof
-  if not (node.plan and node:status() == "standby") then
-    internal.raise({ kind = "state", message = ("%s is not a paused restore"):format(node.name) }, 2)
-  end
-  local wanted = target.parse(opts.to)
-  local resolved = target.resolve(node.plan.source, node.plan.backup, wanted)
-  if resolved.stop.switchpoint < before.reached_lsn then
-    internal.raise({
-      kind = "arg",
-      code = "backwards",
-      message = ("%s has already replayed to %s, past %s"):format(
-        node.name,
-        tostring(before.reached_lsn),
-        target.describe(wanted)
-      ),
-      hint = "recovery only goes forward; restore again for an earlier target",
-    }, 2)
-  end
-  local plan = {}
-  for key, value in pairs(node.plan) do
-    plan[key] = value
-  end
-  plan.target, plan.asked, plan.action = wanted, target.describe(wanted), opts.action
-  plan.settings, plan.stop, plan.timeline = resolved.settings, resolved.stop, resolved.timeline
-  plan.settings.recovery_target_action = opts.action
-  proved_or_stopped(node, function()
-    node:stop "fast"
-    for name in pairs(node.plan.settings) do
-      node.settings[name] = nil
-    end
-    node:write_conf(plan.settings)
-    node.plan = plan
-    recover(node, plan, opts.timeout)
-    node.proof = proof.of(node, plan)
-  end)
-  return node
-end
-
---- Opens a paused restore for writing, on a new timeline.
-function pitr.promote(node)
-  stopwatch.run("promote", function()
-    node:admin():exec "SELECT pg_wal_replay_resume()"
-    node:wait_writable()
-  end)
-  node.plan.action = "promote"
-  node.proof = proof.of(node, node.plan)
-  return node
-end
-
---- Lines that say what was asked, what was reached and what comes next.
-pitr.describe = proof.describe
-
---- Reads a recovery target without using it; raises an error of kind "arg" when it cannot be right.
--- @usage assert(pitr.target("lsn:0/3000148").kind == "lsn")
+--- Reads a recovery target without using it.
+---
+--- ```lua
+--- assert(pitr.target("lsn:0/3000148").kind == "lsn")
+--- assert(pitr.target("before:0/3000148").inclusive == false)
+--- ```
+---@param to rpitr.pitr.To
+---@return rpitr.pitr.Target
+---@error arg  it cannot be right: no UTC offset, two targets at once ...
 pitr.target = target.parse
 
 --- The recovery target just before a commit: nothing of that transaction, all of those before it.
--- @param commit { lsn, timeline }  as `verify` and the WAL functions give it
+---
+--- ```lua
+--- local at = pitr.before { lsn = lsn "0/3000148", timeline = 1 }
+--- assert(at.inclusive == false)
+--- ```
+---@param commit { lsn: rpitr.Lsn, timeline: integer }  as `pitr.commit_of` and `wal:commits` give it
+---@return rpitr.pitr.TargetOptions
 function pitr.before(commit)
   return { lsn = commit.lsn, inclusive = false, timeline = commit.timeline }
 end
 
+--- Where WAL is taken from: a receiver (with a snapshot of the segment it is receiving), a snapshot
+--- (`archive.snapshot`), or the path of a folder.
+---@alias rpitr.pitr.WalSource rpitr.Node|rpitr.archive.Snapshot|string
+
+---@class rpitr.pitr.CommitOptions
+---@field wal? rpitr.pitr.WalSource  take the WAL from there instead of from the node's archive
+
 --- The commit record of a transaction in a node's archive, or nil.
--- @param xid integer  as `pg_current_xact_id()` gave it
--- @param options { wal = receiver | snapshot | folder? }  as for `pitr.restore`
+---
+--- ```lua
+--- pitr.backup(pg, { label = "commit-of" })
+--- local xid = db:value "SELECT pg_current_xact_id()"
+--- pg:flush_archive()
+--- local commit = pitr.commit_of(pg, xid)
+--- print(commit.lsn, commit.time)
+--- ```
+---@param pg rpitr.Node  with a base backup: WAL before the oldest is not read
+---@param xid integer  as `pg_current_xact_id()` gave it
+---@param options? rpitr.pitr.CommitOptions
+---@return rpitr.wal.Commit?
+---@error wal  damage or a gap
+---@error state, arg
 function pitr.commit_of(pg, xid, options)
   local opts = args.options("pitr.commit_of", options, { wal = "any?" })
   local first = pitr.catalog(pg)[1]
@@ -361,37 +172,213 @@ function pitr.commit_of(pg, xid, options)
   return host.wal_commit_of(index, xid)
 end
 
+-- Restoring ------------------------------------------------------------------------------------------
+
+---@class rpitr.pitr.RestoreOptions
+---@field to rpitr.pitr.To  the target
+---@field name? string  of the node; default "restored", with a number after the first
+---@field action? "promote"|"pause"|"shutdown"  (default "promote") what the server does at the target
+---@field backup? string  label of the backup to use; default: the newest that ends before the target
+---@field verify? boolean  (default true) read the backup against its manifest first
+---@field timeout? rpitr.Duration  (default "10m") what recovery may take
+---@field conf? table<string, string|number|boolean>  server parameters, but none that decide the recovery
+---@field wal? rpitr.pitr.WalSource  take the WAL from there instead of from the node's archive
+
+--- Where recovery stops, as the WAL says.
+---@class rpitr.pitr.Stop
+---@field stop_lsn? rpitr.Lsn  the record it stops at
+---@field switchpoint rpitr.Lsn  the end of what is replayed: where a new timeline begins
+---@field last_record? rpitr.Lsn  the last record that is replayed
+---@field timeline integer
+---@field why string
+---@field last_commit? rpitr.wal.Commit  the last that is replayed
+---@field next_commit? rpitr.wal.Commit  the first that is not
+
+---@class rpitr.pitr.Plan
+---@field asked string  the target in words
+---@field target rpitr.pitr.Target
+---@field action "promote"|"pause"|"shutdown"
+---@field backup rpitr.pitr.Backup  the one that is used
+---@field timeline integer
+---@field settings table<string, any>  the recovery_target parameters
+---@field stop rpitr.pitr.Stop
+---@field source { folder: string, tail?: string }  where the WAL is
+---@field wal_files integer  segments that are needed
+---@field wal_bytes integer
+---@field first_wal? string  name of the first segment
+---@field last_wal? string  name of the last
+---@field bytes_needed integer  of disk, at most
+---@field bytes_free integer
+
+--- What was asked and what was reached, compared.
+---@class rpitr.pitr.Proof
+---@field asked string  the target in words
+---@field backup string  label of the backup
+---@field reached_lsn rpitr.Lsn
+---@field expected_lsn rpitr.Lsn
+---@field last_commit? rpitr.wal.Commit  the last that was replayed
+---@field next_commit? rpitr.wal.Commit  the first that was not
+---@field why string
+---@field server_says? string  the server's own line about where it stopped
+---@field timeline integer  the one the server is on now
+---@field parent_timeline integer  the one it came along
+---@field restored_files integer  segments it fetched
+
+--- What a restore would do, as data; nothing is written.
+---
+--- ```lua
+--- pitr.backup(pg, { label = "planned" })
+--- pg:flush_archive()
+--- local plan = pitr.plan(pg, { to = "latest" })
+--- print(plan.backup.label, plan.wal_files, plan.stop.why)
+--- ```
+---@param pg rpitr.Node  whose backups and archive are used
+---@param options rpitr.pitr.RestoreOptions
+---@return rpitr.pitr.Plan
+---@error archive  no backup fits
+---@error wal  target not reached, damage
+---@error environment  code "disk_full"
+---@error state, arg
+pitr.plan = restore.plan
+
+--- Restores a backup beside `pg` and recovers it to a target. Raises unless recovery provably
+--- stopped where it was asked to; the server that was not proved is stopped, its files stay with the lab.
+---
+--- ```lua
+--- pitr.backup(pg, { label = "restored" })
+--- pg:create_database "example_later"
+--- local upto = pg:lsn()
+--- pg:flush_archive()
+--- local restored <close> = pitr.restore(pg, { to = { lsn = upto, inclusive = false }, name = "example_restored" })
+--- print(pitr.describe(restored))
+--- ```
+---@param pg rpitr.Node  whose backups and archive are used; it is not touched
+---@param options rpitr.pitr.RestoreOptions
+---@return rpitr.Node node  with `.plan` and `.proof`; see `pitr.describe`
+---@error archive  no backup fits; the backup or a segment is damaged or missing
+---@error wal  target not reached, damage
+---@error postgres  recovery failed, with what the server said
+---@error verify  it stopped elsewhere
+---@error environment  code "disk_full"
+---@error timeout, state, arg
+pitr.restore = restore.run
+
+---@class rpitr.pitr.NudgeOptions
+---@field to rpitr.pitr.To  the later target
+---@field action? "promote"|"pause"|"shutdown"  (default "pause") what the server does there
+---@field timeout? rpitr.Duration  (default "10m")
+
+--- Moves a paused restore forward to a later target, without restoring again. Going back needs a
+--- new restore: PostgreSQL has already replayed past it.
+---
+--- ```lua
+--- pitr.backup(pg, { label = "nudged" })
+--- pg:flush_archive()
+--- local paused <close> = pitr.restore(pg, { to = "immediate", action = "pause", name = "example_nudged" })
+--- pitr.nudge(paused, { to = "latest" })
+--- pitr.promote(paused)
+--- ```
+---@param node rpitr.Node  from `pitr.restore { action = "pause" }`
+---@param options rpitr.pitr.NudgeOptions
+---@return rpitr.Node node  the same, with a new `.plan` and `.proof`
+---@error state  it is not a paused restore
+---@error arg  code "backwards"
+---@error wal, archive, postgres, verify, timeout
+pitr.nudge = restore.nudge
+
+--- Opens a paused restore for writing, on a new timeline.
+---@param node rpitr.Node  from `pitr.restore { action = "pause" }`
+---@return rpitr.Node node  the same, with a new `.proof`
+---@error postgres, verify, timeout
+pitr.promote = restore.promote
+
+--- Lines that say what was asked, what was reached and what comes next.
+---@param node rpitr.Node  from `pitr.restore`
+---@return string
+pitr.describe = proof.describe
+
 -- Finding the moment ---------------------------------------------------------------------------------
 
+---@class rpitr.pitr.IncidentsOptions
+---@field kind? rpitr.wal.IncidentKind  only these
+---@field table? string  only those of this table, with or without schema
+---@field min_rows? integer  from how many rows on a DELETE or UPDATE counts; default: 1000, and each DELETE where nothing large was destroyed
+---@field from? rpitr.Lsn|rpitr.Time|string  default: the end of the oldest backup
+---@field to? rpitr.Lsn|rpitr.Time|string
+
 --- What destroyed data since the oldest base backup, found in the WAL: TRUNCATE, DROP, mass DELETE and UPDATE. Where nothing
--- large was destroyed, every DELETE. One entry a transaction, oldest first.
--- @param pg node  whose archive is read
--- @param options { kind = string?, table = string?, min_rows = integer?, from = lsn | time, to = lsn | time }
--- @return list of incidents as `wal:find` gives them; `incident.target` is what `pitr.restore { to = }` takes
--- @error wal (damage), archive (no base backup)
--- @usage local found = pitr.choose(pitr.incidents(pg)); pitr.restore(pg, { to = found.target })
+--- large was destroyed, every DELETE. One entry a transaction, oldest first.
+---
+--- ```lua
+--- db:exec "CREATE TABLE example_lost AS SELECT 1 AS id"
+--- pitr.backup(pg, { label = "incidents" })
+--- db:exec "DROP TABLE example_lost"
+--- pg:flush_archive()
+--- local found = pitr.incidents(pg, { kind = "drop_table", table = "example_lost" })
+--- local restored <close> = pitr.restore(pg, { to = found[1].target, name = "example_undone" })
+--- assert(restored:value "SELECT id FROM example_lost" == 1)
+--- ```
+---@param pg rpitr.Node  whose archive is read
+---@param options? rpitr.pitr.IncidentsOptions
+---@return rpitr.wal.Incident[] incidents  the `target` of each is what `pitr.restore { to = }` takes
+---@error wal  damage or a gap
+---@error archive  no base backup
+---@error state, arg
 pitr.incidents = incident.find
 
 --- Column names and rows that show incidents, for `d:table`.
--- @usage d:table("What destroyed data:", pitr.incident_table(list))
+---
+--- ```lua
+--- d:table("What destroyed data:", pitr.incident_table {})
+--- ```
+---@param list rpitr.wal.Incident[]
+---@return string[] columns
+---@return any[][] rows
 pitr.incident_table = incident.table
 
 --- The incident to undo. On a terminal the user is asked. Otherwise it is the one that stands out: the only one that
--- destroyed a table or a database, or ten times as many rows as any other.
--- @param list from `pitr.incidents`
--- @error state  no_incident; ambiguous_incident, with a list to choose from
+--- destroyed a table or a database, or ten times as many rows as any other.
+---
+--- ```lua
+--- local list = {} -- from pitr.incidents(pg)
+--- local ok, e = pcall(pitr.choose, list)
+--- assert(not ok and e.code == "no_incident")
+--- ```
+---@param list rpitr.wal.Incident[]  from `pitr.incidents`
+---@return rpitr.wal.Incident
+---@error state  code "no_incident"; code "ambiguous_incident", with a list to choose from
+---@error arg
 pitr.choose = incident.choose
 
+---@class rpitr.pitr.Check
+---@field name string
+---@field held boolean
+---@field detail string  what differs, if it did not hold
+
 --- Whether a restore to an incident's target stopped right before it: the server's log, the first commit that was not replayed,
--- the last that was.
--- @param node  from `pitr.restore`
--- @param found  the incident
--- @return list of { name, held, detail }
--- @usage for _, c in ipairs(pitr.check_choice(restored, found)) do d:check(c.name, c.held, c.detail) end
+--- the last that was.
+---
+--- ```lua
+--- db:exec "CREATE TABLE example_checked AS SELECT 1 AS id"
+--- pitr.backup(pg, { label = "checked" })
+--- db:exec "TRUNCATE example_checked"
+--- pg:flush_archive()
+--- local found = pitr.choose(pitr.incidents(pg, { table = "example_checked" }))
+--- local restored <close> = pitr.restore(pg, { to = found.target, name = "example_choice" })
+--- for _, check in ipairs(pitr.check_choice(restored, found)) do
+---   d:check(check.name, check.held, check.detail)
+--- end
+--- ```
+---@param node rpitr.Node  from `pitr.restore`
+---@param found rpitr.wal.Incident
+---@return rpitr.pitr.Check[]
 pitr.check_choice = incident.check
 
 --- An incident that was prepared first is still there before its COMMIT PREPARED, and holds its locks: rolls it back.
--- @return its name, or nil when it was not prepared
+---@param node rpitr.Node  from `pitr.restore`
+---@param found rpitr.wal.Incident
+---@return string? gid  its name, or nil when it was not prepared
+---@error sql
 pitr.roll_back_prepared = incident.roll_back_prepared
 
 return pitr

@@ -1,14 +1,25 @@
 --- Questions to the person at the terminal. Where nobody can answer, the default is the answer;
--- nothing ever waits for input that cannot come.
+--- nothing ever waits for input that cannot come.
+---@class rpitr.prompt
+local prompt = {}
 
 local host, internal = ...
 local args = require "rpitr.core.args"
 
-local prompt = {}
+---@class rpitr.prompt.LineOptions
+---@field default? string  the answer without a terminal, and to an empty line
 
---- Asks for a line of text. Without a terminal the default is returned; without a default that is
--- an error of kind "state".
--- @usage local name = prompt.line("Your name", { default = "nobody" })
+--- Asks for a line of text.
+---
+--- ```lua
+--- local name = prompt.line("Your name", { default = "nobody" })
+--- print(name)
+--- ```
+---@param question string
+---@param options? rpitr.prompt.LineOptions
+---@return string? answer  nil when the input has ended
+---@error state  there is no terminal, and no default
+---@error arg
 function prompt.line(question, options)
   args.check("prompt.line", "question", question, "string")
   local opts = args.options("prompt.line", options, { default = "string?" })
@@ -26,6 +37,15 @@ function prompt.line(question, options)
 end
 
 --- Asks yes or no. `--yes` says yes; without a terminal the answer is no.
+---
+--- ```lua
+--- if prompt.confirm "Drop everything?" then
+---   print "dropped"
+--- end
+--- ```
+---@param question string
+---@return boolean
+---@error arg
 function prompt.confirm(question)
   args.check("prompt.confirm", "question", question, "string")
   if host.options.yes then

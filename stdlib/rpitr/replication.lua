@@ -1,15 +1,17 @@
 --- How far a standby is behind its primary, for any pair of servers somebody can connect to.
---
--- WAL reaches a standby in four stages, and each can be the one that is late: *sent* to the network,
--- *written* by the standby, *flushed* to its disk (from here on it survives a crash), *replayed* (from here
--- on a query sees it). In each of three units: bytes of WAL, seconds, transactions.
+---
+--- WAL reaches a standby in four stages, and each can be the one that is late: *sent* to the network,
+--- *written* by the standby, *flushed* to its disk (from here on it survives a crash), *replayed* (from here
+--- on a query sees it). In each of three units: bytes of WAL, seconds, transactions.
+---@class rpitr.replication
+local replication = {}
 
 local _, internal = ...
 local args = require "rpitr.core.args"
 local task = require "rpitr.task"
 
-local replication = {}
-
+--- The stages, in the order WAL passes them.
+---@type string[]
 replication.stages = { "sent", "write", "flush", "replay" }
 
 -- What only the primary knows. Only flushed WAL is sent; behind it nothing was ever acknowledged.
@@ -106,18 +108,36 @@ local function age_of(primary, seen, bytes)
   return seen and seen.replayed_to and math.max(primary.at - seen.replayed_to, 0) or nil
 end
 
+---@class rpitr.replication.LagOptions
+---@field name? string  of the standby or its slot, when there are several
+---@field timeout? rpitr.Duration  (default "3s") what the standby may take to answer
+
+--- A measurement. What is not known is nil.
+---@class rpitr.replication.Lag
+---@field at rpitr.Time  the primary's clock
+---@field connected boolean  whether the primary sends to it
+---@field name? string
+---@field state? string  as in pg_stat_replication: "streaming", "catchup" ...
+---@field sync_state? "async"|"potential"|"sync"|"quorum"
+---@field heard? number  seconds since it last reported to the primary
+---@field silent? string  why the standby itself was not heard
+---@field bytes { sent?: integer, write?: integer, flush?: integer, replay?: integer }  how far each stage is behind
+---@field seconds { write?: number, flush?: number, replay?: number, data?: number }  what recent commits took to get to each stage, as the primary measured it; `data`: age of what a query on the standby sees
+---@field transactions? integer  that a query on the standby does not see
+
 --- Measures once how far `standby` is behind `primary`.
--- @param primary Conn  to the server that sends, as superuser or a member of pg_monitor
--- @param standby Conn?  to the one that receives; without it, what the primary knows
--- @param options { name = string?, timeout = "3s" }  `name`: of the standby or its slot, when there are several;
---   `timeout`: what the standby may take to answer
--- @return { at, connected, name, state, sync_state, silent,
---   bytes = { sent, write, flush, replay }, seconds = { write, flush, replay, data }, transactions }
---   `seconds.data`: age of what a query on the standby sees; `write`, `flush`, `replay`: what recent
---   commits took to get there, as the primary measured it. What is not known is nil; `silent` says
---   why the standby itself was not heard.
--- @error state  not a standby, another cluster, several standbys; sql
--- @usage local lag = replication.lag(primary:admin(), standby:admin()); print(lag.bytes.replay, lag.transactions)
+---
+--- ```lua
+--- local standby <close> = lab.standby(pg, { name = "example_behind" })
+--- local lag = replication.lag(pg:admin(), standby:admin(), { name = standby.name })
+--- print(lag.bytes.replay, lag.seconds.data, lag.transactions)
+--- ```
+---@param primary rpitr.Conn  to the server that sends, as superuser or a member of pg_monitor
+---@param standby? rpitr.Conn  to the one that receives; without it, what the primary knows
+---@param options? rpitr.replication.LagOptions
+---@return rpitr.replication.Lag
+---@error state  not a standby, another cluster, several standbys
+---@error sql, arg
 function replication.lag(primary, standby, options)
   local opts = args.options("replication.lag", options, { name = "string?", timeout = { "duration", 3 } })
   -- The standby first: what happens in between makes the lag too large, never too small.
@@ -161,10 +181,20 @@ function replication.lag(primary, standby, options)
   }
 end
 
+---@class rpitr.replication.Limit
+---@field kind "bytes"|"seconds"|"transactions"
+---@field limit number
+---@field text string
+
 --- A limit on lag: bytes, seconds or transactions, as a text says.
--- @param text string  "16MB", "30s", "100 transactions"
--- @return { kind = "bytes" | "seconds" | "transactions", limit = number, text = string }
--- @usage assert(replication.limit("16MB").kind == "bytes")
+---
+--- ```lua
+--- assert(replication.limit("16MB").kind == "bytes")
+--- assert(replication.limit("100 transactions").limit == 100)
+--- ```
+---@param text string  "16MB", "30s", "100 transactions"
+---@return rpitr.replication.Limit
+---@error arg
 function replication.limit(text)
   args.check("replication.limit", "text", text, "string")
   local count = text:match "^%s*(%d+)%s*transactions?%s*$"
@@ -186,7 +216,17 @@ function replication.limit(text)
 end
 
 --- Holds a measurement against a limit. What is not known exceeds every limit: it may be anything.
--- @return true, or false and why
+---
+--- ```lua
+--- local standby <close> = lab.standby(pg, { name = "example_within" })
+--- pg:wait_replayed(standby)
+--- local lag = replication.lag(pg:admin(), standby:admin(), { name = standby.name })
+--- assert(replication.within(lag, replication.limit "64MB"))
+--- ```
+---@param lag rpitr.replication.Lag
+---@param limit rpitr.replication.Limit
+---@return boolean holds
+---@return string why  the measured value beside the limit, or why there is none
 function replication.within(lag, limit)
   local value = lag.transactions
   if limit.kind == "bytes" then

@@ -1,13 +1,18 @@
 --- What a drill reports: lines while it runs, a verdict at the end, `report.json` with `--report`.
+---@class rpitr.report
+local report = {}
 
 local host, internal = ...
 local json = require "rpitr.json"
 local stopwatch = require "rpitr.core.stopwatch"
 
-local report = {}
-
 local SCHEMA = 2
 
+--- A drill's report while it grows. Scripts use the drill: `d:say`, `d:check`, `d:sample` ...
+---@class rpitr.Report
+---@field data table  what `report.json` will hold
+---@field package started_at number
+---@field package depth integer
 local Report = {}
 Report.__index = Report
 
@@ -16,6 +21,12 @@ local function paint(code, text)
 end
 
 --- Seconds as people read them.
+---
+--- ```lua
+--- assert(report.seconds(0.25) == "250 ms" and report.seconds(119.7) == "2 min 00 s")
+--- ```
+---@param value number
+---@return string
 function report.seconds(value)
   if value < 1 then
     return ("%d ms"):format(math.floor(value * 1000 + 0.5))
@@ -28,6 +39,12 @@ function report.seconds(value)
 end
 
 --- Bytes as people read them.
+---
+--- ```lua
+--- assert(report.bytes(16 * 1024 ^ 2) == "16.0 MB")
+--- ```
+---@param value number
+---@return string
 function report.bytes(value)
   local units = { "B", "kB", "MB", "GB", "TB" }
   local i = 1
@@ -37,6 +54,11 @@ function report.bytes(value)
   return (i == 1 and "%d %s" or "%.1f %s"):format(i == 1 and math.floor(value) or value, units[i])
 end
 
+--- Begins the report of a drill.
+---@private
+---@param drill rpitr.Drill
+---@param values table<string, any>  of its arguments
+---@return rpitr.Report
 function report.new(drill, values)
   local self = setmetatable({
     started_at = host.now(),
@@ -105,12 +127,16 @@ function Report:say(text)
   }
 end
 
--- Seconds since the run began.
+--- Seconds since the run began.
+---@return number
 function Report:elapsed()
   return host.now() - self.started_at
 end
 
 --- Keeps a measurement of this moment; the report draws all of a name as a plot.
+---@param name string
+---@param value number
+---@param unit? string
 function Report:sample(name, value, unit)
   local series = self.data.series[name] or { unit = unit or "", points = json.array {} }
   self.data.series[name] = series
@@ -118,6 +144,8 @@ function Report:sample(name, value, unit)
 end
 
 --- Marks a stretch of time in the plots. Returns a function that ends it.
+---@param label string
+---@return fun()
 function Report:band(label)
   local band = { label = label, from = self:elapsed() }
   self.data.bands[#self.data.bands + 1] = band
@@ -131,6 +159,8 @@ local function commit_fields(commit)
 end
 
 --- Keeps what a restore was asked and what it reached.
+---@param node rpitr.Node
+---@param seconds number
 function Report:recovery(node, seconds)
   local plan, proof = node.plan, node.proof
   self.data.recoveries[#self.data.recoveries + 1] = {
@@ -181,7 +211,8 @@ local function width_of(text)
 end
 
 function Report:table(title, columns, rows)
-  self.data.tables[#self.data.tables + 1] = { title = title, columns = columns, rows = rows }
+  local kept = json.array(table.move(rows, 1, #rows, 1, {}))
+  self.data.tables[#self.data.tables + 1] = { title = title, columns = columns, rows = kept }
   local widths = {}
   for c, column in ipairs(columns) do
     widths[c] = width_of(column)
@@ -328,6 +359,9 @@ function Report:show_verdict()
 end
 
 --- Closes the report: compares expectations, prints the verdict. Returns it.
+---@param expectations table[]
+---@param e? rpitr.Error  what ended the run
+---@return "pass"|"fail"|"error"|"interrupted"|"timeout"
 function Report:finish(expectations, e)
   local data = self.data
   data.seconds = host.now() - self.started_at
@@ -355,6 +389,7 @@ function Report:finish(expectations, e)
 end
 
 --- Keeps the run in the history, and writes the reports into the folder given with `--report`.
+---@param cleanup_failures rpitr.Error[]
 function Report:write(cleanup_failures)
   local data = self.data
   -- A run that was cut short ends what it had begun.

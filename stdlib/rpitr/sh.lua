@@ -1,16 +1,34 @@
 --- Programs of the machine rpitr runs on.
+---@class rpitr.sh
+local sh = {}
 
 local host, internal = ...
 local args = require "rpitr.core.args"
 
-local sh = {}
+---@class rpitr.sh.Command
+---@field [integer] string|number  the program, then its arguments
+---@field env? table<string, string>  added to rpitr's own
+---@field folder? string  to run it in
+---@field stdin? string
+---@field timeout? rpitr.Duration  then it is killed; default: none
+---@field check? boolean  (default true) raise an error when it fails
+---@field inherit? boolean  (default false) let it use the terminal instead of capturing its output
+
+---@class rpitr.sh.Output
+---@field code? integer  its exit status
+---@field signal? integer  what ended it otherwise
+---@field stdout string
+---@field stderr string
 
 --- Runs a program and waits for it; no shell is involved. Cancelling the task kills the program.
--- @param command { program, argument..., env=, folder=, stdin=, timeout=, check=, inherit= }
---   `check` (default true) raises an error of kind "io" on a non-zero exit; `inherit` lets the
---   program use the terminal instead of capturing its output.
--- @return { code, signal, stdout, stderr }
--- @usage assert(sh.run({ "echo", "hello" }).stdout == "hello\n")
+---
+--- ```lua
+--- assert(sh.run({ "echo", "hello" }).stdout == "hello\n")
+--- ```
+---@param command rpitr.sh.Command
+---@return rpitr.sh.Output
+---@error io  code "exit_status"; or there is no such program
+---@error timeout, arg
 function sh.run(command)
   args.check("sh.run", "command", command, "table")
   local options = {}
@@ -59,10 +77,27 @@ function sh.run(command)
   return result
 end
 
+--- The output of a program that has ended, read like a file.
+---@class rpitr.Output
+---@field package text string
+---@field package at integer
+---@field package code? integer
+---@field package signal? integer
 local Output = { __name = "rpitr.Output" }
 Output.__index = Output
 
---- What `io.popen` returns here: the program has ended, its output is read from memory.
+--- What `io.popen` is here: the command has ended when it returns, its output is read from memory.
+---
+--- ```lua
+--- local file <close> = io.popen "echo one; echo two"
+--- for line in file:lines() do
+---   print(line)
+--- end
+--- ```
+---@param command string  for sh
+---@param mode? string  only "r"
+---@return rpitr.Output
+---@error arg
 function sh.popen(command, mode)
   if mode ~= nil and mode:sub(1, 1) ~= "r" then
     internal.raise({
@@ -75,6 +110,9 @@ function sh.popen(command, mode)
   return setmetatable({ text = result.stdout, at = 1, code = result.code, signal = result.signal }, Output)
 end
 
+--- Reads a line without its end ("l"), one with it ("L"), or all that is left ("a").
+---@param format? "l"|"L"|"a"
+---@return string?
 function Output:read(format)
   format = tostring(format or "l"):gsub("^%*", "")
   if format == "a" then
@@ -91,12 +129,18 @@ function Output:read(format)
   return line
 end
 
+--- The lines, for `for`.
+---@return fun(): string?
 function Output:lines()
   return function()
     return self:read "l"
   end
 end
 
+--- How the program ended, as Lua's own `file:close()` says it.
+---@return true?
+---@return "exit"|"signal"
+---@return integer
 function Output:close()
   return self.code == 0 or nil, self.signal and "signal" or "exit", self.signal or self.code
 end

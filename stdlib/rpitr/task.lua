@@ -1,15 +1,23 @@
 --- Tasks: run functions side by side, wait for them, bound their time.
---
--- A task ends with the one that started it: children still running are cancelled, and the failure
--- of a child that nobody joined fails its parent. Cancellation is cooperative: the next wait (or the
--- next few thousand instructions) raises an error of kind "cancelled", the task unwinds, and its
--- `<close>` and `defer` handlers may still wait.
+---
+--- A task ends with the one that started it: children still running are cancelled, and the failure
+--- of a child that nobody joined fails its parent. Cancellation is cooperative: the next wait (or the
+--- next few thousand instructions) raises an error of kind "cancelled", the task unwinds, and its
+--- `<close>` and `defer` handlers may still wait.
+---@class rpitr.task
+local task = {}
 
 local host, internal = ...
 local args = require "rpitr.core.args"
 
-local task = {}
-
+--- A function that runs beside others. Closable: leaving the block cancels it and waits for its end.
+---@class rpitr.Task
+---@field ok? boolean  whether it ended without an error, once it has ended
+---@field error? rpitr.Error  what it raised
+---@field package id integer
+---@field package finished? boolean
+---@field package joined? boolean
+---@field package results? table
 local Task = { __name = "rpitr.Task" }
 Task.__index = Task
 
@@ -18,8 +26,17 @@ local function start(options, fn, ...)
 end
 
 --- Starts `fn(...)` and returns at once.
--- @return Task with :join(), :cancel(), :done()
--- @usage local t = task.spawn(function() return 6 * 7 end); assert(t:join() == 42)
+---
+--- ```lua
+--- local t = task.spawn(function()
+---   return 6 * 7
+--- end)
+--- assert(t:join() == 42)
+--- ```
+---@param fn fun(...): ...
+---@param ... any  what `fn` is called with
+---@return rpitr.Task
+---@error arg
 function task.spawn(fn, ...)
   args.check("task.spawn", "fn", fn, "function")
   return start({}, fn, ...)
@@ -28,6 +45,8 @@ end
 local wait = internal.wait_for
 
 --- Waits for the task. Returns its results or raises its error.
+---@return any ...
+---@error state  it is the running task; and whatever it raised
 function Task:join()
   if self.id == host.task_current() then
     internal.raise { kind = "state", message = "a task cannot join itself" }
@@ -42,6 +61,12 @@ function Task:join()
 end
 
 --- Asks the task to stop; it unwinds at its next wait. Does not wait for it.
+---
+--- ```lua
+--- local t = task.spawn(timer.sleep, "1h")
+--- t:cancel()
+--- assert(err.is(select(2, pcall(t.join, t)), "cancelled"))
+--- ```
 function Task:cancel()
   if not self.finished then
     self.joined = true
@@ -50,6 +75,7 @@ function Task:cancel()
 end
 
 --- Whether the task has ended.
+---@return boolean
 function Task:done()
   return self.finished == true
 end
@@ -60,10 +86,24 @@ function Task:__close()
   wait(self)
 end
 
+--- Tasks that end together.
+---@class rpitr.Group
+---@field package live integer
+---@field package options table
+---@field package closed? boolean
+---@field package event userdata
+---@field package scope userdata
+---@field package first? rpitr.Task
+---@field package failure? rpitr.Error
 local Group = {}
 Group.__index = Group
 
 --- Starts a task in the group; tasks of the group may do so too.
+---@param fn fun(...): ...
+---@param ... any  what `fn` is called with
+---@return rpitr.Task
+---@error state  the group has ended
+---@error arg
 function Group:spawn(fn, ...)
   args.check("group:spawn", "fn", fn, "function")
   if self.closed then
@@ -125,7 +165,16 @@ local function run_group(body, finish, one_wins)
 end
 
 --- Runs `body(g)`, then waits for every `g:spawn(...)`. The first error cancels the rest.
--- @usage task.group(function(g) g:spawn(print, "a"); g:spawn(print, "b") end)
+---
+--- ```lua
+--- task.group(function(g)
+---   g:spawn(print, "a")
+---   g:spawn(print, "b")
+--- end)
+--- ```
+---@param body fun(g: rpitr.Group): ...
+---@return any ...  what `body` returns
+---@error arg  and whatever the first task to fail raised
 function task.group(body)
   args.check("task.group", "body", body, "function")
   return run_group(body, wait_all)
@@ -139,7 +188,21 @@ local function check_each(name, list)
 end
 
 --- Runs all functions side by side and returns their first results in order.
--- @usage local a, b = table.unpack(task.all { fa, fb })
+---
+--- ```lua
+--- local a, b = table.unpack(task.all {
+---   function()
+---     return 1
+---   end,
+---   function()
+---     return 2
+---   end,
+--- })
+--- assert(a + b == 3)
+--- ```
+---@param list (fun(): any)[]
+---@return any[]
+---@error arg  and whatever the first to fail raised
 function task.all(list)
   check_each("task.all", list)
   local tasks = {}
@@ -156,8 +219,22 @@ function task.all(list)
 end
 
 --- Runs all functions side by side; the first to end wins, be it with an error, and the others are
--- cancelled.
--- @return the winner's results
+--- cancelled.
+---
+--- ```lua
+--- local winner = task.race {
+---   function()
+---     timer.sleep "1h"
+---   end,
+---   function()
+---     return "quick"
+---   end,
+--- }
+--- assert(winner == "quick")
+--- ```
+---@param list (fun(): ...)[]
+---@return any ...  the winner's results
+---@error arg  and whatever the winner raised
 function task.race(list)
   check_each("task.race", list)
   if not list[1] then
@@ -178,10 +255,18 @@ function task.race(list)
   return table.unpack(winner.results, 1, winner.results.n)
 end
 
---- Runs `fn(...)`; raises an error of kind "timeout" when it takes longer than `limit`.
--- Waits started inside, tasks included, end with the limit.
--- @param limit duration
--- @usage local rows = task.with_timeout("5s", db.query, db, "SELECT pg_sleep(1)")
+--- Runs `fn(...)`, and ends it when it takes longer than `limit`. Waits started inside, tasks included, end with
+--- the limit; a statement that runs on a server is cancelled.
+---
+--- ```lua
+--- local ok, e = pcall(task.with_timeout, "50ms", db.query, db, "SELECT pg_sleep(60)")
+--- assert(not ok and err.is(e, "timeout"))
+--- ```
+---@param limit rpitr.Duration
+---@param fn fun(...): ...
+---@param ... any  what `fn` is called with
+---@return any ...  what `fn` returns
+---@error timeout, arg
 function task.with_timeout(limit, fn, ...)
   local seconds = args.check("task.with_timeout", "limit", limit, "duration")
   args.check("task.with_timeout", "fn", fn, "function")
@@ -204,6 +289,14 @@ function task.with_timeout(limit, fn, ...)
 end
 
 --- Runs `fn(...)` out of reach of cancellation, timeouts around it and the first Ctrl-C.
+---
+--- ```lua
+--- task.shield(pg.checkpoint, pg)
+--- ```
+---@param fn fun(...): ...
+---@param ... any  what `fn` is called with
+---@return any ...  what `fn` returns
+---@error arg
 function task.shield(fn, ...)
   args.check("task.shield", "fn", fn, "function")
   local scope = host.scope_shield(math.huge)
@@ -216,6 +309,7 @@ function task.shield(fn, ...)
 end
 
 --- How many tasks are alive, the main one not counted.
+---@return integer
 function task.count()
   return host.task_count()
 end

@@ -1,22 +1,31 @@
 --- Tests for Lua code: `rpitr test` runs every `*_test.lua` below a folder.
---
--- Each file is one program in a Lua state of its own; each test is a task of its own with a
--- deadline. A test fails when it raises, when a cleanup handler failed, or when it leaves a task
--- behind.
+---
+--- Each file is one program in a Lua state of its own; each test is a task of its own with a
+--- deadline. A test fails when it raises, when a cleanup handler failed, or when it leaves a task
+--- behind.
+---@class rpitr.test
+local test = {}
 
 local host, internal = ...
 local args = require "rpitr.core.args"
 local task = require "rpitr.task"
-
-local test = {}
 
 local SKIPPED = {}
 local cases, prefix = {}, ""
 local cleanup_failures = {}
 
 --- Groups tests under a name.
--- @param name string
--- @param fn function  declares tests with `test.it`
+---
+--- ```lua
+--- test.describe("numbers", function()
+---   test.it("add", function()
+---     test.equal(1 + 1, 2)
+---   end)
+--- end)
+--- ```
+---@param name string
+---@param fn fun()  declares tests with `test.it`
+---@error arg
 function test.describe(name, fn)
   args.check("test.describe", "name", name, "string")
   args.check("test.describe", "fn", fn, "function")
@@ -26,11 +35,20 @@ function test.describe(name, fn)
   prefix = outer
 end
 
+---@class rpitr.test.Options
+---@field timeout? rpitr.Duration  (default "2m") a loaded machine is slow, a hang is endless
+
 --- Declares a test.
--- @param name string
--- @param fn function  raises when something is wrong
--- @param options { timeout = duration? }  120s: a loaded machine is slow, a hang is endless
--- @usage test.it("adds", function() test.equal(1 + 1, 2) end)
+---
+--- ```lua
+--- test.it("adds", function()
+---   test.equal(1 + 1, 2)
+--- end, { timeout = "10s" })
+--- ```
+---@param name string
+---@param fn fun()  raises when something is wrong
+---@param options? rpitr.test.Options
+---@error arg
 function test.it(name, fn, options)
   args.check("test.it", "name", name, "string")
   args.check("test.it", "fn", fn, "function")
@@ -39,6 +57,14 @@ function test.it(name, fn, options)
 end
 
 --- Leaves the running test without a verdict.
+---
+--- ```lua
+--- test.it("needs a second disk", function()
+---   test.skip "there is only one"
+--- end)
+--- ```
+---@param reason? string  (default "skipped")
+---@return nil  it does not return
 function test.skip(reason)
   internal.raise({ kind = "assert", code = "skipped", message = reason or "skipped", value = SKIPPED }, 2)
 end
@@ -110,7 +136,14 @@ local function compare(actual, expected, path, seen, lines)
 end
 
 --- Raises unless both are equal: tables by content, `1` and `1.0` differ.
--- @param message string?  what is being compared
+---
+--- ```lua
+--- test.equal({ 1, { a = 2 } }, { 1, { a = 2 } })
+--- ```
+---@param actual any
+---@param expected any
+---@param message? string  what is being compared
+---@error assert  with every place where the two differ
 function test.equal(actual, expected, message)
   local lines = {}
   compare(actual, expected, "value", {}, lines)
@@ -129,6 +162,10 @@ function test.equal(actual, expected, message)
 end
 
 --- Raises unless `value` is truthy. Returns it.
+---@param value any
+---@param message? string
+---@return any value
+---@error assert
 function test.ok(value, message)
   if not value then
     internal.raise({ kind = "assert", message = message or ("expected a true value, got " .. show(value)) }, 2)
@@ -137,6 +174,14 @@ function test.ok(value, message)
 end
 
 --- Raises unless the numbers are at most `tolerance` apart.
+---
+--- ```lua
+--- test.near(0.1 + 0.2, 0.3, 1e-9)
+--- ```
+---@param actual number
+---@param expected number
+---@param tolerance number
+---@error assert, arg
 function test.near(actual, expected, tolerance)
   args.check("test.near", "actual", actual, "number")
   args.check("test.near", "expected", expected, "number")
@@ -149,10 +194,23 @@ function test.near(actual, expected, tolerance)
   end
 end
 
+---@class rpitr.test.Expected
+---@field kind? rpitr.err.Kind
+---@field code? string
+---@field match? string  a Lua pattern in the message
+---@field hint? string  a Lua pattern in the hint
+
 --- Calls `fn`, which must raise an error with this kind, code, and patterns in message and hint.
--- @param expected { kind = string?, code = string?, match = string?, hint = string? }
--- @return the error
--- @usage test.raises(function() timer.sleep "soon" end, { kind = "arg", match = "timer.sleep" })
+---
+--- ```lua
+--- test.raises(function()
+---   timer.sleep "soon"
+--- end, { kind = "arg", match = "timer.sleep" })
+--- ```
+---@param fn fun()
+---@param expected? rpitr.test.Expected
+---@return rpitr.Error e
+---@error assert, arg
 function test.raises(fn, expected)
   args.check("test.raises", "fn", fn, "function")
   local want =
@@ -184,6 +242,7 @@ function test.raises(fn, expected)
 end
 
 --- The failures of cleanup handlers in this test so far. Taking them keeps them from failing it.
+---@return rpitr.Error[]
 function test.cleanup_failures()
   local taken = cleanup_failures
   cleanup_failures = {}

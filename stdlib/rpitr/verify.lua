@@ -1,12 +1,13 @@
 --- Verification: hold a database against what is known about it. Always by identity and content,
--- never by counts alone.
+--- never by counts alone.
+---@class rpitr.verify
+local verify = {}
 
-local host, internal = ...
+local host = ...
 local args = require "rpitr.core.args"
+local integrity = require "rpitr.verify.integrity"
 local stopwatch = require "rpitr.core.stopwatch"
 local workload = require "rpitr.workload"
-
-local verify = {}
 
 -- Every operation found in the database, with the hash of what its rows say now.
 local FOUND = [[
@@ -100,17 +101,51 @@ local function compare(entry, row, expected, diff)
   end
 end
 
+---@class rpitr.verify.LedgerOptions
+---@field upto? rpitr.Lsn|string  the recovery target, exclusive; default: everything
+---@field archive? string  folder of WAL to look up the commit of each operation in, which leaves nothing uncertain; with `from`
+---@field from? rpitr.Lsn|string  where to begin reading it: before the first operation
+---@field timeline? integer  the one to follow in it; default: the newest
+---@field tail? string  file of a snapshot (`archive.snapshot`) that goes on where the archive ends
+
+--- An operation, as far as a report needs it.
+---@class rpitr.verify.Operation
+---@field operation integer
+---@field order? integer  nil when it never got one
+---@field customer integer
+---@field total string
+---@field items integer
+---@field xid? integer
+---@field present? boolean  of an uncertain one: whether it is there
+---@field items_found? integer  of a torn one
+---@field has_order? boolean  of a torn one
+---@field total_found? string  of an altered one
+
+---@class rpitr.verify.Diff
+---@field lost rpitr.verify.Operation[]  promised to a client, before the target, and not there
+---@field extra rpitr.verify.Operation[]  there although it was refused, came after the target, or nobody sent it
+---@field torn rpitr.verify.Operation[]  some rows of the transaction are missing
+---@field altered rpitr.verify.Operation[]  its content differs
+---@field uncertain rpitr.verify.Operation[]  never answered, or too close to the target to tell
+---@field expected integer  operations that must be there
+---@field present integer  operations that are there
+
 --- Holds a database against a workload's ledger.
--- @param node node  holding the shop database
--- @param ledger  from `load:ledger()`
--- @param options { upto = lsn?, archive = string?, from = lsn?, timeline = integer?, tail = string? }
---   `upto`: the recovery target, exclusive; nil: everything. With `archive` and `from` the commit
---   of each operation is looked up in the WAL, which leaves nothing uncertain; `tail`: the file of a
---   snapshot (`archive.snapshot`) that goes on where the archive ends.
--- @return { lost, extra, torn, altered, uncertain, expected, present }
---   lost: promised to a client, before the target, and not there; extra: there although it was
---   refused or came after the target; torn: some rows of the transaction are missing; altered: its
---   content differs; uncertain: never answered, or too close to the target to tell.
+---
+--- ```lua
+--- local shop <close> = lab.postgres { name = "example_ledger" }
+--- workload.init(shop)
+--- local load <close> = workload.start(shop)
+--- load:wait_orders(20)
+--- load:stop()
+--- local diff = verify.ledger(shop, load:ledger())
+--- assert(#diff.lost == 0 and diff.present >= 20)
+--- ```
+---@param node rpitr.Node  holding the shop database
+---@param ledger rpitr.Ledger  from `load:ledger()`
+---@param options? rpitr.verify.LedgerOptions
+---@return rpitr.verify.Diff
+---@error sql, wal, arg
 function verify.ledger(node, ledger, options)
   local opts = args.options("verify.ledger", options, {
     upto = "lsn?",
@@ -138,8 +173,18 @@ function verify.ledger(node, ledger, options)
   return diff
 end
 
+---@class rpitr.verify.GivenUpOptions
+---@field upto rpitr.Lsn|string  the recovery target, exclusive
+---@field archive string  folder of WAL to look up the commit of each operation in
+---@field from rpitr.Lsn|string  where to begin reading it: before the first operation
+---@field timeline? integer  the one to follow in it; default: the newest
+---@field tail? string  file of a snapshot (`archive.snapshot`) that goes on where the archive ends
+
 --- The operations a recovery to `upto` gives up: acknowledged, but committed at or after it.
--- @param options { upto = lsn, archive = string, from = lsn, timeline = integer?, tail = string? }
+---@param ledger rpitr.Ledger
+---@param options rpitr.verify.GivenUpOptions
+---@return rpitr.verify.Operation[]
+---@error wal, arg
 function verify.given_up(ledger, options)
   local opts = args.options("verify.given_up", options, {
     upto = "lsn",
@@ -160,6 +205,12 @@ function verify.given_up(ledger, options)
 end
 
 --- What differs, in words, or nil when nothing does.
+---
+--- ```lua
+--- assert(verify.describe { lost = {}, extra = {}, torn = {}, altered = {} } == nil)
+--- ```
+---@param diff rpitr.verify.Diff
+---@return string?
 function verify.describe(diff)
   local parts = {}
   for _, name in ipairs { "lost", "extra", "torn", "altered" } do
@@ -177,10 +228,28 @@ end
 
 -- Rows ---------------------------------------------------------------------------------------------
 
---- Compares the rows of a query on two nodes by key. Returns { missing, extra, changed }: rows only
--- on `a`, only on `b`, on both but different. Rows fetched earlier may stand in for a node.
--- @param options { key = "column", dbname = string? }
--- @usage local diff = verify.same_rows(pg, restored, "SELECT * FROM products", { key = "productid" })
+---@class rpitr.verify.SameRowsOptions
+---@field key string  the column that tells which row is which
+---@field dbname? string  default: the shop's, `workload.database`
+
+---@class rpitr.verify.RowsDiff
+---@field missing table[]  rows only on `a`
+---@field extra table[]  rows only on `b`
+---@field changed { from: table, to: table }[]  rows on both that differ
+
+--- Compares the rows of a query on two nodes by key. Rows fetched earlier may stand in for a node.
+---
+--- ```lua
+--- local standby <close> = lab.standby(pg, { name = "example_same" })
+--- local diff = verify.same_rows(pg, standby, "SELECT datname FROM pg_database", { key = "datname", dbname = "postgres" })
+--- assert(#diff.missing == 0 and #diff.extra == 0 and #diff.changed == 0)
+--- ```
+---@param a rpitr.Node|rpitr.sql.Rows
+---@param b rpitr.Node|rpitr.sql.Rows
+---@param query string
+---@param options rpitr.verify.SameRowsOptions
+---@return rpitr.verify.RowsDiff
+---@error sql, arg
 function verify.same_rows(a, b, query, options)
   local opts = args.options("verify.same_rows", options, { key = "string", dbname = { "string", workload.database } })
   local function rows_of(source)
@@ -224,9 +293,21 @@ SELECT count(*) AS rows,
        coalesce(sum(('x' || left(md5(t::text), 16))::bit(64)::bigint::numeric), 0)::text AS hash
 FROM (%s) t]]
 
---- A fingerprint of each table of a database, or of the rows of the given queries:
--- `{ name = { rows, hash } }`. Equal fingerprints mean equal rows, in whatever order.
--- @param options { dbname = string?, queries = { name = "SELECT ..." }? }
+---@class rpitr.verify.FingerprintOptions
+---@field dbname? string  default: the shop's, `workload.database`
+---@field queries? table<string, string>  queries by name, instead of all tables
+
+--- A fingerprint of each table of a database, or of the rows of the given queries. Equal fingerprints mean equal rows,
+--- in whatever order.
+---
+--- ```lua
+--- db:exec "CREATE TABLE example_print AS SELECT generate_series(1, 3) AS id"
+--- print(verify.fingerprint(pg, { dbname = "postgres" }).example_print.hash)
+--- ```
+---@param node rpitr.Node
+---@param options? rpitr.verify.FingerprintOptions
+---@return table<string, { rows: integer, hash: string }> prints  by the name of the table or query
+---@error sql, arg
 function verify.fingerprint(node, options)
   local opts = args.options("verify.fingerprint", options, {
     dbname = { "string", workload.database },
@@ -249,136 +330,51 @@ end
 
 -- Constraints and indexes ----------------------------------------------------------------------------
 
-local FOREIGN_KEYS = [[
-SELECT conname AS name, conrelid::regclass::text AS child, confrelid::regclass::text AS parent,
-       (SELECT string_agg(format('c.%I = p.%I', a.attname, b.attname), ' AND ' ORDER BY k.n)
-        FROM unnest(conkey, confkey) WITH ORDINALITY k(child, parent, n)
-        JOIN pg_attribute a ON a.attrelid = conrelid AND a.attnum = k.child
-        JOIN pg_attribute b ON b.attrelid = confrelid AND b.attnum = k.parent) AS joined,
-       (SELECT string_agg(format('c.%I IS NOT NULL', a.attname), ' AND ')
-        FROM unnest(conkey) k(child)
-        JOIN pg_attribute a ON a.attrelid = conrelid AND a.attnum = k.child) AS given
-FROM pg_constraint WHERE contype = 'f']]
+---@class rpitr.verify.Problem
+---@field name string  of the constraint, table or index
+---@field problem string
+
+---@class rpitr.verify.ConstraintsOptions
+---@field dbname? string  default: the shop's, `workload.database`
 
 --- Checks every foreign key row by row and every constraint for being valid.
--- @return list of { name, problem }; empty when all hold
-function verify.constraints(node, options)
-  local opts = args.options("verify.constraints", options, { dbname = { "string", workload.database } })
-  local db <close> = node:connect { dbname = opts.dbname }
-  local problems = {}
-  stopwatch.run("verify queries", function()
-    for _, key in ipairs(db:query(FOREIGN_KEYS)) do
-      local orphans = db:value(
-        ("SELECT count(*) FROM %s c WHERE %s AND NOT EXISTS (SELECT FROM %s p WHERE %s)"):format(
-          key.child,
-          key.given,
-          key.parent,
-          key.joined
-        )
-      )
-      if orphans > 0 then
-        problems[#problems + 1] =
-          { name = key.name, problem = ("%d rows of %s have no match in %s"):format(orphans, key.child, key.parent) }
-      end
-    end
-    for _, row in ipairs(db:query "SELECT conname AS name FROM pg_constraint WHERE NOT convalidated") do
-      problems[#problems + 1] = { name = row.name, problem = "not validated" }
-    end
-  end)
-  return problems
-end
+---
+--- ```lua
+--- assert(#verify.constraints(pg, { dbname = "postgres" }) == 0)
+--- ```
+---@param node rpitr.Node
+---@param options? rpitr.verify.ConstraintsOptions
+---@return rpitr.verify.Problem[] problems  empty when all hold
+---@error sql, arg
+verify.constraints = integrity.constraints
 
--- What a check looks at, and the check itself: no rows when all is well. The list is materialized, or the planner
--- may run a check on what is not on it.
-local CHECKS = {
-  {
-    of = "tables",
-    relations = [[
-FROM pg_class c
-WHERE c.relkind IN ('r', 'm', 't') AND c.relpersistence = 'p']],
-    check = [[
-WITH c AS MATERIALIZED (SELECT c.oid %s)
-SELECT c.oid::regclass::text AS name, format('block %%s: %%s', h.blkno, h.msg) AS problem
-FROM c CROSS JOIN LATERAL verify_heapam(c.oid) h]],
-  },
-  {
-    of = "indexes",
-    relations = [[
-FROM pg_class c JOIN pg_index x ON x.indexrelid = c.oid JOIN pg_am m ON m.oid = c.relam
-WHERE m.amname = 'btree' AND c.relkind = 'i' AND c.relpersistence = 'p' AND x.indisready AND x.indisvalid]],
-    check = [[
-WITH c AS MATERIALIZED (SELECT c.oid %s)
-SELECT c.oid::regclass::text AS name, 'not checked' AS problem
-FROM c WHERE bt_index_check(c.oid, true) IS NULL]],
-  },
-}
-
--- The rows of a check; an error leaves the transaction usable.
-local function attempt(db, check, relations)
-  local ok, rows = xpcall(db.tx, internal.as_error, db, function()
-    return db:query(check:format(relations))
-  end)
-  if not ok and (rows.kind ~= "sql" or db:is_closed()) then
-    error(rows, 0)
-  end
-  return ok, rows
-end
-
--- A damaged index, or a page with a bad checksum, raises. All relations are checked in one go; only
--- when that raises, one by one, so that each is named.
-local function run_check(db, one, problems)
-  local ok, rows = attempt(db, one.check, one.relations)
-  if ok then
-    return table.move(rows, 1, #rows, #problems + 1, problems)
-  end
-  for _, relation in ipairs(db:query("SELECT c.oid::bigint AS oid, c.oid::regclass::text AS name " .. one.relations)) do
-    local fine, found = attempt(db, one.check, one.relations .. " AND c.oid = " .. relation.oid)
-    if fine then
-      table.move(found, 1, #found, #problems + 1, problems)
-    else
-      problems[#problems + 1] = { name = relation.name, problem = found.message }
-    end
-  end
-end
-
-local function find_damage(db, of)
-  local problems = {}
-  for _, one in ipairs(CHECKS) do
-    if of == "all" or of == one.of then
-      run_check(db, one, problems)
-    end
-  end
-  return problems
-end
+---@class rpitr.verify.AmcheckOptions
+---@field dbname? string  default: the shop's, `workload.database`
+---@field of? "all"|"tables"|"indexes"  (default "all")
 
 --- Reads every page of every table and index of a database and checks its structure (amcheck):
--- heap tuples, and that each index holds exactly its table's rows. Leaves nothing behind: the
--- extension is created in a transaction that is rolled back.
--- @param options { dbname = string?, of = "all" | "tables" | "indexes" }
--- @return list of { name, problem }, empty when clean; or nil and why it could not run
-function verify.amcheck(node, options)
-  local opts = args.options("verify.amcheck", options, {
-    dbname = { "string", workload.database },
-    of = { "string", "all" },
-  })
-  args.choice("verify.amcheck", "option of", opts.of, { "all", "tables", "indexes" })
-  local db <close> = node:connect { dbname = opts.dbname }
-  if not db:value "SELECT true FROM pg_available_extensions WHERE name = 'amcheck'" then
-    return nil, "amcheck is not installed with this server"
-  end
-  local loaded = db:value "SELECT true FROM pg_extension WHERE extname = 'amcheck'"
-  if not loaded and db:value "SELECT pg_is_in_recovery()" then
-    return nil, "amcheck cannot be loaded into a server in recovery"
-  end
-  return db:tx(function()
-    if not loaded then
-      db:exec "CREATE EXTENSION amcheck"
-    end
-    return stopwatch.run("amcheck", find_damage, db, opts.of)
-  end, { rollback = true })
-end
+--- heap tuples, and that each index holds exactly its table's rows. Leaves nothing behind: the
+--- extension is created in a transaction that is rolled back.
+---
+--- ```lua
+--- local problems, why_not = verify.amcheck(pg, { dbname = "postgres" })
+--- assert(problems, why_not)
+--- assert(#problems == 0, verify.list(problems))
+--- ```
+---@param node rpitr.Node
+---@param options? rpitr.verify.AmcheckOptions
+---@return rpitr.verify.Problem[]? problems  empty when clean; nil when it could not run
+---@return string? why  it could not run
+---@error sql, arg
+verify.amcheck = integrity.amcheck
 
---- Quotes problems for a report: "fk_orders: 3 rows have no match; ...".
+--- Problems as one line for a report: "fk_orders: 3 rows have no match; ...".
+---
+--- ```lua
+--- assert(verify.list { { name = "fk_orders", problem = "not validated" } } == "fk_orders: not validated")
+--- ```
+---@param problems rpitr.verify.Problem[]
+---@return string
 function verify.list(problems)
   local parts = {}
   for i, problem in ipairs(problems) do

@@ -138,3 +138,80 @@ fn names_and_ports_are_checked_and_kept() {
     let version = std::process::Command::new(helper).arg("--list").output();
     assert!(version.unwrap().status.success());
 }
+
+#[test]
+fn a_lab_somebody_is_attached_to_stays_and_a_dead_visitor_holds_nothing() {
+    let bench = Bench::new();
+    block_on(async {
+        let lab = bench.lab();
+        let record = bench.orphan(&lab);
+        let registry = bench.runtime.registry();
+        let visitor = Lab::attach(&bench.runtime, &lab.id()).unwrap();
+        let all = GcOptions {
+            all: true,
+            ..GcOptions::default()
+        };
+        let report = bench.runtime.gc(all).await.unwrap();
+        assert_eq!(report.live, [lab.id()]);
+        assert_eq!(registry.condition(&record), "attached");
+
+        // Each sees what the other wrote.
+        visitor.new_archive("a").unwrap();
+        let second = lab.new_archive("a").unwrap();
+        assert!(second.ends_with("2-a"), "{}", second.display());
+        add(&lab, "primary");
+        let spec = NodeSpec {
+            name: "primary".into(),
+            role: "primary".into(),
+            install: install(),
+            port: None,
+        };
+        assert!(matches!(
+            visitor.add_node(spec),
+            Err(Error::NodeExists { .. })
+        ));
+
+        // One that was killed left its file behind.
+        std::mem::forget(visitor);
+        let folder = bench.runtime.state.registry_dir();
+        let visit = std::fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .find(|path| path.extension().is_some_and(|end| end == "visit"))
+            .unwrap();
+        let text = std::fs::read_to_string(&visit).unwrap();
+        let dead = text.replace("\"start\":\"", "\"start\":\"0");
+        assert_ne!(text, dead);
+        std::fs::write(&visit, dead).unwrap();
+        assert_eq!(registry.condition(&record), "left behind");
+        let report = bench.runtime.gc(GcOptions::default()).await.unwrap();
+        assert_eq!(report.destroyed[0].id, lab.id());
+        assert!(!visit.exists());
+        let gone = lab.new_archive("a");
+        assert!(matches!(gone, Err(Error::LabGone { .. })), "{gone:?}");
+    });
+}
+
+#[test]
+fn only_a_lab_without_an_owner_is_adopted() {
+    let bench = Bench::new();
+    block_on(async {
+        let lab = bench.lab();
+        let mut record = lab.record();
+        // Another process that runs: the one that started this test.
+        let parent = Proc::get(nix::unistd::getppid().as_raw()).unwrap();
+        record.owner = parent.id();
+        bench.runtime.registry().write(&record).unwrap();
+        let visitor = Lab::attach(&bench.runtime, &lab.id()).unwrap();
+        assert!(matches!(visitor.adopt(), Err(Error::LabInUse { .. })));
+        bench.orphan(&lab);
+        visitor.adopt().unwrap();
+        assert_eq!(visitor.record().owner, ProcessId::own());
+        // While it is being removed, nobody comes in.
+        let mut record = visitor.record();
+        record.removing = Some(parent.id());
+        bench.runtime.registry().write(&record).unwrap();
+        let late = Lab::attach(&bench.runtime, &lab.id());
+        assert!(matches!(late, Err(Error::LabGone { .. })), "{late:?}");
+    });
+}

@@ -137,6 +137,7 @@ impl DockerLab {
         node: &NodeRecord,
         shape: String,
     ) -> Result<Found, Error> {
+        self.must_exist()?;
         let made = node.container.clone().unwrap_or_default();
         let (volume, store) = (self.data_volume(&node.name), self.store());
         let (network, _, _) = try_join3(

@@ -35,6 +35,8 @@ pub enum Error {
     Pull { image: String, reason: String },
     #[error("image {tag} cannot be built")]
     Build { tag: String, reason: String },
+    #[error("lab {lab} is gone: it has been removed")]
+    LabGone { lab: String },
     #[error("container {container} is gone: somebody removed it")]
     Gone { container: String },
     #[error("cannot {doing} {what}: {source}")]
@@ -127,6 +129,7 @@ impl From<Error> for Failure {
                      An image that is on the engine already needs no pull",
                 ),
             Error::Build { reason, .. } => new(Kind::Script, "build_failed").detail(reason),
+            Error::LabGone { .. } => new(Kind::State, "lab_gone"),
             Error::Gone { .. } => new(Kind::State, "container_gone"),
             Error::CutShort { .. } => new(Kind::State, "cut_short")
                 .hint("the container was stopped, killed or removed; docker ps -a shows it"),

@@ -14,7 +14,7 @@ use super::containers::Found;
 use super::error::status;
 use super::view::Mirror;
 use super::{Engine, Error};
-use crate::runtime::LabRecord;
+use crate::runtime::{LabRecord, StateRoot};
 
 /// Everything rpitr makes carries these.
 pub(super) const LABEL_LAB: &str = "rpitr.lab";
@@ -62,6 +62,17 @@ impl DockerLab {
         });
         super::view::remember(&lab);
         lab
+    }
+
+    /// Refuses to make anything for a lab that another process has removed meanwhile: nobody would find it.
+    pub(super) fn must_exist(&self) -> Result<(), Error> {
+        let registry = StateRoot::registry_of(&self.state_root);
+        match registry.knows(&self.id) {
+            true => Ok(()),
+            false => Err(Error::LabGone {
+                lab: self.id.clone(),
+            }),
+        }
     }
 
     pub(super) fn container(&self, node: &str) -> String {

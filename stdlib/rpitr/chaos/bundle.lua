@@ -1,5 +1,5 @@
 --- The folder a run leaves behind, from which `rpitr verify` judges it: what was planned, what
--- happened, the clients' log, the WAL, the rows at the end and after each restore.
+--- happened, the clients' log, the WAL, the rows at the end and after each restore.
 
 local host = ...
 local json = require "rpitr.json"
@@ -24,7 +24,7 @@ COPY (
   ORDER BY 1
 ) TO STDOUT]]
 
---- Creates the folder of a run. Without `dir` it lies below the report's folder, or else in the state
+-- Creates the folder of a run. Without `dir` it lies below the report's folder, or else in the state
 -- folder, from where it is removed once the run has passed.
 function bundle.new(dir)
   local ours = not dir and not host.options.report

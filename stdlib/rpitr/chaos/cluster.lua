@@ -4,6 +4,7 @@ local args = require "rpitr.core.args"
 local inject = require "rpitr.chaos.inject"
 local lab = require "rpitr.lab"
 
+---@class rpitr.chaos
 local cluster = {}
 
 --- Creates the servers that faults are aimed at.

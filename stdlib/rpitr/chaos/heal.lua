@@ -5,10 +5,19 @@ local args = require "rpitr.core.args"
 
 local heal = {}
 
+--- A fault that is there, and the way back; closable, which heals it.
+---@class rpitr.Undo
+---@field fault rpitr.chaos.Fault
+---@field healed boolean
+---@field result? rpitr.chaos.Healed
+---@field session table
+---@field effect table
+---@field seq? integer  its number in the journal
+---@field began? number
 local Undo = { __name = "rpitr.Undo" }
 Undo.__index = Undo
 
---- The undo of a fault that is about to happen.
+-- The undo of a fault that is about to happen.
 function heal.new(session, fault, effect)
   return setmetatable({ session = session, fault = fault, effect = effect, healed = false }, Undo)
 end
@@ -26,8 +35,8 @@ local function forget(session, undo)
   end
 end
 
---- Heals a fault of a session. Once begun, it is seen through whatever happens around it.
--- @param patience number?  seconds a probe may take until it holds; nil: no probes
+-- Heals a fault of a session. Once begun, it is seen through whatever happens around it. `patience`: seconds a probe
+-- may take until it holds; nil: no probes.
 function heal.now(session, undo, patience)
   if undo.healed then
     return undo.result
@@ -61,10 +70,27 @@ function heal.now(session, undo, patience)
   return result
 end
 
+---@class rpitr.chaos.HealOptions
+---@field patience? rpitr.Duration  (default "60s") what a probe may take until it holds
+
+---@class rpitr.chaos.Probe
+---@field name string
+---@field ok? boolean  nil when another fault stands in the way of it
+---@field detail string
+---@field seconds number
+
+---@class rpitr.chaos.Healed
+---@field seconds number  what healing took
+---@field checks rpitr.chaos.Probe[]
+---@field fired? integer  how often the fault struck, for those that wait for an occasion
+---@field lasted number  seconds from the fault to its end
+---@field by? string  "guardian" when that came first
+
 --- Takes the fault back and proves that the cluster works again. A second time it does nothing.
--- @param options { patience = "60s" }  what a probe may take until it holds
--- @return { seconds, checks = { { name, ok, detail, seconds } ... }, fired, lasted }  `ok` is nil for a probe that another fault
---   stands in the way of; `fired`: how often the fault struck, for those that wait for an occasion
+---@param options? rpitr.chaos.HealOptions
+---@return rpitr.chaos.Healed
+---@error state  code "heal_failed"
+---@error arg
 function Undo:heal(options)
   local opts = args.options("undo:heal", options, { patience = { "duration", 60 } })
   return heal.now(self.session, self, opts.patience)

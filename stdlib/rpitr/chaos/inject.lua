@@ -1,7 +1,7 @@
 --- Making a fault happen, and undoing it.
---
--- What undoes a fault is on disk before it happens, and a guardian process watches: whatever becomes of this process,
--- the fault is healed. See `src/chaos/`.
+---
+--- What undoes a fault is on disk before it happens, and a guardian process watches: whatever becomes of this process,
+--- the fault is healed. See `src/chaos/`.
 
 local host, internal = ...
 local args = require "rpitr.core.args"
@@ -9,6 +9,7 @@ local heal = require "rpitr.chaos.heal"
 local kinds = require("rpitr.chaos.kinds").list
 local legal = require "rpitr.chaos.legal"
 
+---@class rpitr.chaos
 local inject = {}
 
 -- How much longer than it should last a fault may stay before the guardian heals it.
@@ -105,18 +106,23 @@ local function copy(fault)
   return made
 end
 
+---@class rpitr.chaos.InjectOptions
+---@field ttl? rpitr.Duration  after this the guardian heals it, whatever the script does; default: the longest it should last, and five minutes
+
 --- Makes a fault happen.
--- @param cluster { primary = node, standby = node?, receiver = node? }
--- @param fault fault  see the constructors
--- @param options { ttl = duration? }  after this the guardian heals it, whatever the script does; default: the longest it
---   should last, and five minutes
--- @return undo: closable; `undo:heal()` takes the fault back, proves that the cluster works again and returns
---   { seconds, checks, fired }. Raises an error with code "heal_failed" when it does not. Healing twice is fine.
--- Raises an error with code "illegal" when another fault stands in the way.
--- @usage
--- local c = chaos.cluster { standby = false }
--- local undo <close> = chaos.inject(c, chaos.pause "primary")
--- undo:heal()
+---
+--- ```lua
+--- local server <close> = lab.postgres { name = "example_fault" }
+--- local undo <close> = chaos.inject({ primary = server }, chaos.pause "primary")
+--- assert(server:status() == "paused")
+--- print(undo:heal().seconds)
+--- ```
+---@param cluster rpitr.chaos.Cluster
+---@param fault rpitr.chaos.Fault
+---@param options? rpitr.chaos.InjectOptions
+---@return rpitr.Undo
+---@error state  code "illegal": another fault stands in the way
+---@error arg  code "no_target"
 function inject.inject(cluster, fault, options)
   local opts = args.options("chaos.inject", options, { ttl = "duration?" })
   args.check("chaos.inject", "cluster", cluster, "table")
@@ -169,17 +175,20 @@ function inject.inject(cluster, fault, options)
 end
 
 --- Starts to watch a cluster before the first fault: should this process die, its servers are led past its proxies.
+---@param cluster rpitr.chaos.Cluster
 function inject.watch(cluster)
   open(cluster)
 end
 
 --- The faults that are there now, oldest first.
+---@return rpitr.chaos.Fault[]
 function inject.active()
   return session and active_faults(session) or {}
 end
 
 --- Heals every fault that is there, the newest first.
--- @return how many there were
+---@return integer count  how many there were
+---@error state  code "heal_failed"
 function inject.heal_all()
   local count = 0
   while session and #session.active > 0 do
@@ -190,6 +199,7 @@ function inject.heal_all()
 end
 
 --- The journal of this run's faults, or nil before the first one.
+---@return string? path
 function inject.journal()
   return session and host.chaos_journal(session.handle) or nil
 end

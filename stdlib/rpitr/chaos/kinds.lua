@@ -1,7 +1,7 @@
 --- The catalogue: what each kind of fault may be aimed at, what it acts on, how it is described.
---
--- `uses` names what a fault acts on while it lasts; two faults on the same thing exclude each other. `%s` is the
--- target. `needs` names what must be untouched when it begins. `lasting = false`: it is over when it has happened.
+---
+--- `uses` names what a fault acts on while it lasts; two faults on the same thing exclude each other. `%s` is the
+--- target. `needs` names what must be untouched when it begins. `lasting = false`: it is over when it has happened.
 
 local NODES = { "primary", "standby" }
 local EDGES = { "client", "standby", "receiver" }

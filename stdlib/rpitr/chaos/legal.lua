@@ -1,11 +1,12 @@
 --- Which faults may be there at the same time.
---
--- Two faults on the same thing exclude each other: a server that is frozen cannot be killed and then be expected to
--- go on, a cable that is cut cannot be slow.
+---
+--- Two faults on the same thing exclude each other: a server that is frozen cannot be killed and then be expected to
+--- go on, a cable that is cut cannot be slow.
 
 local args = require "rpitr.core.args"
 local kinds = require("rpitr.chaos.kinds").list
 
+---@class rpitr.chaos
 local legal = {}
 
 local function named(list, target)
@@ -16,7 +17,13 @@ local function named(list, target)
   return all
 end
 
---- What a fault acts on: { "process:primary", ... }.
+--- What a fault acts on.
+---
+--- ```lua
+--- assert(chaos.uses(chaos.pause "primary")[1] == "process:primary")
+--- ```
+---@param fault rpitr.chaos.Fault
+---@return string[]
 function legal.uses(fault)
   local uses = named(kinds[fault.kind].uses, fault.target)
   if fault.kind == "isolate" and fault.target == "primary" then
@@ -39,10 +46,15 @@ local function overlap(list, other)
 end
 
 --- Whether `fault` may begin while `active` ones are there.
--- @param fault fault
--- @param active list of faults
--- @return true, or false and the reason
--- @usage assert(not chaos.legal(chaos.kill_tree "primary", { chaos.pause "primary" }))
+---
+--- ```lua
+--- assert(not chaos.legal(chaos.kill_tree "primary", { chaos.pause "primary" }))
+--- ```
+---@param fault rpitr.chaos.Fault
+---@param active? rpitr.chaos.Fault[]
+---@return boolean legal
+---@return string? why  not
+---@error arg
 function legal.legal(fault, active)
   args.check("chaos.legal", "fault", fault, "table")
   if not kinds[fault.kind] then

@@ -128,7 +128,7 @@ local function unfinished(here, crew, seen, waiting)
   return stats.acknowledged < here.required.operations and not stats.finished and elapsed < here.duration + GRACE
 end
 
---- Fires the events; returns when the run is over and the last one is healed.
+-- Fires the events; returns when the run is over and the last one is healed.
 function nemesis.run(here, bundle, crew, started)
   local waiting = table.move(here.plan.events, 1, #here.plan.events, 1, {})
   local seen = progress(here, crew, started)
@@ -153,7 +153,7 @@ function nemesis.run(here, bundle, crew, started)
   end
 end
 
---- Heals what may still be there, and waits until the primary takes writes again.
+-- Heals what may still be there, and waits until the primary takes writes again.
 function nemesis.healed(here, bundle)
   local ok, e = xpcall(faults.heal_all, internal.as_error)
   if not ok then

@@ -1,7 +1,7 @@
 --- A chaos run: writers, faults by schedule, then targets, restores and a verdict.
---
--- Everything it learns goes into a bundle as it happens; the verdict is reached from the bundle
--- alone, so that anybody can reach it again.
+---
+--- Everything it learns goes into a bundle as it happens; the verdict is reached from the bundle
+--- alone, so that anybody can reach it again.
 
 local host, internal = ...
 local args = require "rpitr.core.args"
@@ -202,10 +202,33 @@ local function prove(here, bundle)
   return results
 end
 
+--- One look at the writers, once a second.
+---@class rpitr.chaos.Sample
+---@field elapsed number  seconds
+---@field rate number  acknowledged operations a second
+---@field acknowledged integer
+---@field indeterminate integer
+---@field failed integer
+---@field lag? integer  bytes the standby is behind
+---@field faults string[]  that are there just now
+
+--- What a run came to.
+---@class rpitr.ChaosResult
+---@field verdict table  as in `verdict.json`; `verdict.verdict` is "pass", "fail" or "unknown"
+---@field text string  the verdict for people
+---@field dir string  the bundle; `rpitr verify DIR` judges it again
+---@field stats rpitr.workload.WritersStats
+---@field schedule rpitr.chaos.Schedule
+---@field coverage table<string, integer>  how often each kind of fault was planned
+---@field samples rpitr.chaos.Sample[]
+---@field events table[]  what happened: injected, healed, failed to
+---@field restore_seconds number  what all restores took
 local Result = { __name = "rpitr.ChaosResult" }
 Result.__index = Result
 
---- Raises an error of kind "verify" unless the verdict is a pass.
+--- Raises unless the verdict is a pass.
+---@return rpitr.ChaosResult result  itself
+---@error verify
 function Result:assert()
   if self.verdict.verdict ~= "pass" then
     internal.raise({
@@ -220,18 +243,12 @@ function Result:assert()
 end
 
 --- Whether the verdict is a pass.
+---@return boolean
 function Result:passed()
   return self.verdict.verdict == "pass"
 end
 
---- Runs writers and faults against a cluster, restores to targets, judges.
--- @param spec { cluster = { primary, standby?, receiver? }, seed = integer?, duration = "60s",
---   every = "30..60s", workload = chaos.writers{}?, faults = { fault... }?, targets = chaos.targets{}?,
---   schedule = table?, dir = string?, require = { operations, restores, faults }?, say = function? }
---   `schedule`: one that was made before, instead of a new one; `dir`: where the bundle goes;
---   `require`: less than this and the verdict is "unknown"; the run goes on for up to three minutes more until it has
---   the operations; `say(text)` is told of every fault
--- @return result: { verdict, text, dir, stats, schedule, coverage, samples, events, restore_seconds } with :passed(), :assert()
+-- Runs; see `chaos.run`.
 function run.run(spec)
   local opts = args.options("chaos.run", spec, SPEC)
   local here = prepare(opts)

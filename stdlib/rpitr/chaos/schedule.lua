@@ -1,7 +1,7 @@
 --- Schedules: which fault when, decided before the run from a seed alone.
---
--- The same seed and the same description give the same schedule, byte for byte. What the writers do
--- and which targets are tried come from streams of their own: one more writer moves no fault.
+---
+--- The same seed and the same description give the same schedule, byte for byte. What the writers do
+--- and which targets are tried come from streams of their own: one more writer moves no fault.
 
 local host, internal = ...
 local args = require "rpitr.core.args"
@@ -27,9 +27,7 @@ end
 
 local TRIGGERS = { commits = "integer?", segment = "integer?", backup = "boolean?", fraction = "number?" }
 
---- A fault that fires when the run has got somewhere instead of at a time: after so many acknowledged
--- `commits`, once the WAL is so many `segment`s further than at the start, or while a `backup` runs.
--- @usage local f = chaos.when({ commits = 500 }, { kind = "pause", target = "primary" })
+-- A fault with a trigger; see `chaos.when`.
 function schedule.when(trigger, fault)
   local checked = args.options("chaos.when", trigger, TRIGGERS)
   if next(checked) == nil then
@@ -62,9 +60,7 @@ local function event(n, fault, draw)
   return { n = n, fault = plain, hold = round(length_of(fault, draw)), when = fault.when }
 end
 
---- Makes a schedule: { seed, duration, events = { { n, at | when, hold, fault } } }. Every fault comes
--- up before one comes up twice, as far as the duration allows.
--- @param spec { seed = integer, duration = seconds, every = range, faults = list }
+-- Makes a schedule; see `chaos.schedule`.
 function schedule.make(spec)
   local opts = args.options("schedule.make", spec, {
     seed = "integer",
@@ -98,7 +94,7 @@ function schedule.make(spec)
   return { schema = 1, seed = opts.seed, duration = opts.duration, events = events }
 end
 
---- How often each kind of fault comes up: { kind = count }.
+-- How often each kind of fault comes up: { kind = count }.
 function schedule.coverage(made)
   local count = {}
   for _, one in ipairs(made.events) do

@@ -1,7 +1,7 @@
 --- Shrinking: from a schedule under which something goes wrong to the few faults it takes.
---
--- Delta debugging (Zeller): drop ever smaller parts of the list as long as the rest still fails. A run on real
--- servers is not a function of its schedule, so a part is put back only after it has passed several times.
+---
+--- Delta debugging (Zeller): drop ever smaller parts of the list as long as the rest still fails. A run on real
+--- servers is not a function of its schedule, so a part is put back only after it has passed several times.
 
 local host = ...
 local args = require "rpitr.core.args"
@@ -20,10 +20,8 @@ local function without(list, from, to)
   return rest
 end
 
---- The smallest part of `list` found for which `fails(part)` still holds: taking away any one item of it makes
+-- The smallest part of `list` found for which `fails(part)` still holds: taking away any one item of it makes
 -- `fails` false. `fails(list)` is taken for granted.
--- @param fails function(part) -> boolean
--- @return list
 function shrink.minimal(list, fails)
   args.check("shrink.minimal", "list", list, "table")
   args.check("shrink.minimal", "fails", fails, "function")
@@ -54,12 +52,7 @@ local function schedule_of(whole, events)
   return { schema = whole.schema, seed = whole.seed, duration = whole.duration, events = json.array(events) }
 end
 
---- Shrinks the schedule of a failed run by running parts of it again, each on a new cluster.
--- @param dir string  the bundle of the failed run
--- @param spec { cluster = function() -> cluster, runs = 1, say = function(text)?, ... }  `cluster` makes a new one each
---   time; `runs`: how often a part must pass before it is taken for harmless; anything else `chaos.run` takes
--- @return { schedule, tried, events }  the smallest schedule that still fails, also in `shrunk.json` of the bundle
--- @usage chaos.shrink("runs/1", { cluster = function() return chaos.cluster() end, workload = chaos.writers {} })
+-- Shrinks; see `chaos.shrink`.
 function shrink.run(dir, spec)
   args.check("chaos.shrink", "dir", dir, "string")
   args.check("chaos.shrink", "spec", spec, "table")

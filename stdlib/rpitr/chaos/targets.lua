@@ -14,7 +14,7 @@ local SPEC = {
   parallel = { "integer", 2 },
 }
 
---- How a run is proved, as plain data.
+-- How a run is proved, as plain data; see `chaos.targets`.
 function targets.spec(options)
   return args.options("chaos.targets", options, SPEC)
 end
@@ -59,9 +59,8 @@ end
 -- Sandboxes of one run after another need names of their own.
 local sandboxes = 0
 
---- Restores to one target and writes down what came of it: `restores/N.json` and its rows.
--- @param options { actual = target?, tamper = function(node)? }  what a test plants: a restore that
---   does something else than it says
+-- Restores to one target and writes down what came of it: `restores/N.json` and its rows. `options`
+-- ({ actual = target?, tamper = function(node)? }) is what a test plants: a restore that does something else than it says.
 function targets.restore(bundle, primary, n, drawn, options)
   local planted = options or {}
   local started = host.now()
@@ -96,7 +95,7 @@ function targets.restore(bundle, primary, n, drawn, options)
   return { n = n, ok = ok, seconds = host.now() - started, error = entry.error }
 end
 
---- Restores to every target of a list, `parallel` at a time. Calls `each(done, count)` after each.
+-- Restores to every target of a list, `parallel` at a time. Calls `each(done, count)` after each.
 function targets.restore_all(bundle, primary, list, parallel, each)
   local next_one, done, results = 0, 0, {}
   task.group(function(g)

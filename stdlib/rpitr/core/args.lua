@@ -99,7 +99,7 @@ local function describe(value)
 end
 
 --- Checks one positional argument: `args.check("sql.connect", "url", url, "string")`.
--- A type ending in `?` is optional. Returns the converted value.
+--- A type ending in `?` is optional. Returns the converted value.
 function args.check(name, argument, value, kind)
   local optional = kind:sub(-1) == "?"
   if optional then
@@ -126,7 +126,7 @@ function args.check(name, argument, value, kind)
 end
 
 --- Checks an options table against `{ key = "type" | { "type", default } }` and returns a new table
--- with converted values and defaults. Unknown keys raise with the nearest known one.
+--- with converted values and defaults. Unknown keys raise with the nearest known one.
 function args.options(name, options, spec)
   if options ~= nil and type(options) ~= "table" then
     refuse(("%s: options must be a table, got %s"):format(name, describe(options)))

@@ -9,10 +9,16 @@ local wait = require "rpitr.docker.wait"
 
 local container = {}
 
+--- A container; closable, which removes it.
+---@class rpitr.Container
+---@field id string
+---@field name string
+---@field image string
+---@field package all userdata
 local Container = { __name = "rpitr.Container" }
 Container.__index = Container
 
---- Wraps a container of the engine.
+-- Wraps a container of the engine.
 function container.attach(all, id, name, image)
   return setmetatable({ all = all, id = id, name = name, image = image }, Container)
 end
@@ -24,27 +30,33 @@ end
 -- Life -----------------------------------------------------------------------------------------------
 
 --- Starts the container.
--- @error environment  port_taken
+---@error environment  code "port_taken"
 function Container:start()
   host.docker_act(self.all, self.id, "start")
 end
 
+---@class rpitr.docker.StopOptions
+---@field timeout? rpitr.Duration  (default "10s") then it is killed
+
 --- Asks its first process to end, and kills it when it has not.
--- @param options { timeout = "10s" }
+---@param options? rpitr.docker.StopOptions
+---@error arg
 function Container:stop(options)
   local opts = args.options("container:stop", options, { timeout = { "duration", 10 } })
   host.docker_act(self.all, self.id, "stop", ("%d"):format(math.ceil(opts.timeout)))
 end
 
 --- Stops and starts.
--- @param options { timeout = "10s" }
+---@param options? rpitr.docker.StopOptions
+---@error environment, arg
 function Container:restart(options)
   local opts = args.options("container:restart", options, { timeout = { "duration", 10 } })
   host.docker_act(self.all, self.id, "restart", ("%d"):format(math.ceil(opts.timeout)))
 end
 
 --- Sends a signal to its first process.
--- @param signal string?  "KILL" by default
+---@param signal? string  (default "KILL")
+---@error arg
 function Container:kill(signal)
   host.docker_act(self.all, self.id, "kill", args.check("container:kill", "signal", signal or "KILL", "string"))
 end
@@ -64,17 +76,25 @@ function Container:rm()
   host.docker_act(self.all, self.id, "remove")
 end
 
+--- The same as `container:rm()`.
 Container.close = Container.rm
 Container.__close = Container.rm
 
 --- Everything the engine knows of it, as `docker inspect` shows it.
--- @error state  container_gone
+---@return table
+---@error state  code "container_gone"
 function Container:inspect()
   return host.docker_inspect(self.all, self.id)
 end
 
---- { status, exit_code, health }: status is "created", "running", "paused", "exited" or "dead"; health is
--- nil, "starting", "healthy" or "unhealthy".
+---@class rpitr.docker.State
+---@field status "created"|"running"|"paused"|"exited"|"dead"
+---@field exit_code integer
+---@field health? "starting"|"healthy"|"unhealthy"  nil when the image has no health check
+
+--- What it is doing.
+---@return rpitr.docker.State
+---@error state  code "container_gone"
 function Container:state()
   local state = self:inspect().State
   local health = state.Health and state.Health.Status
@@ -85,8 +105,19 @@ function Container:state()
 end
 
 --- Where a published port is reached from this machine.
--- @return address, port
--- @usage local address, port = c:port(5432)
+---
+--- ```lua
+--- -- needs: a Docker engine and a registry
+--- local env = { POSTGRES_PASSWORD = "secret" }
+--- local c <close> = docker.run("postgres:15", { env = env, ports = { 5432 }, wait = docker.wait.port(5432) })
+--- local address, port = c:port(5432)
+--- print(address, port)
+--- ```
+---@param port integer  in the container
+---@return string address
+---@return integer port
+---@error state  it publishes no such port
+---@error arg
 function Container:port(port)
   args.check("container:port", "port", port, "integer")
   local published = (self:inspect().NetworkSettings.Ports or {})[("%d/tcp"):format(port)]
@@ -102,9 +133,18 @@ function Container:port(port)
 end
 
 --- Waits as the strategies say, one after the other; see `docker.wait`.
--- @return the exit status, for `docker.wait.exit`
--- @error timeout; state, when the container ends before
--- @usage c:wait(docker.wait.log "ready", docker.wait.port(5432))
+---
+--- ```lua
+--- -- needs: a Docker engine
+--- local c <close> = docker.run("rpitr/postgres:15", { command = { "sh", "-c", "echo ready; exit 3" } })
+--- c:wait(docker.wait.log "ready")
+--- assert(c:wait(docker.wait.exit()) == 3)
+--- ```
+---@param ... rpitr.WaitStrategy|rpitr.WaitStrategy[]
+---@return integer? code  the exit status, for `docker.wait.exit`
+---@error timeout
+---@error state  the container ended before
+---@error arg
 function Container:wait(...)
   local result
   local strategies = table.pack(...)
@@ -174,13 +214,35 @@ local function run_program(self, words, opts)
   return { code = code, stdout = stdout, stderr = stderr, seconds = host.now() - started }
 end
 
+---@class rpitr.docker.Command
+---@field [integer] string|number  the program, then its arguments
+---@field env? table<string, string>
+---@field user? string  name, or uid:gid
+---@field cwd? string
+---@field stdin? string
+---@field timeout? rpitr.Duration  then it is killed; default: none
+---@field check? boolean  (default true) raise an error when it fails
+---@field stdout? fun(bytes: string)  is given the output as it comes
+---@field stderr? fun(bytes: string)  is given the errors as they come
+
+---@class rpitr.docker.Output
+---@field code integer  its exit status
+---@field stdout string  what no function took
+---@field stderr string
+---@field seconds number  how long it took
+
 --- Runs a program in the container and waits for it. The words are passed as they are, no shell in between.
--- Cancelling the task, or a `timeout`, kills the program and what it started (the image needs a shell for that).
--- @param command { program, argument..., env =, user =, cwd =, stdin =, timeout =, check = true,
---   stdout = function(bytes)?, stderr = function(bytes)? }  with a function, output is passed on as it comes
--- @return { code, stdout, stderr, seconds }
--- @error io  exit_status; timeout; state
--- @usage print(c:exec({ "psql", "--version" }).stdout)
+--- Cancelling the task, or a `timeout`, kills the program and what it started (the image needs a shell for that).
+---
+--- ```lua
+--- -- needs: a Docker engine
+--- local c <close> = docker.run("rpitr/postgres:15", { command = { "sleep", "60" } })
+--- c:exec { "sh", "-c", "echo one; echo two", stdout = print }
+--- ```
+---@param command rpitr.docker.Command
+---@return rpitr.docker.Output
+---@error io  code "exit_status"
+---@error timeout, state, arg
 function Container:exec(command)
   args.check("container:exec", "command", command, "table")
   local words, options = {}, {}
@@ -214,6 +276,11 @@ end
 
 -- Log ------------------------------------------------------------------------------------------------
 
+--- A log that is followed: call it for the next line, nil at the end; closable.
+---@class rpitr.LogLines
+---@overload fun(): string?
+---@field package parts userdata
+---@field package next fun(): string?
 local Lines = { __name = "rpitr.LogLines" }
 Lines.__index = Lines
 
@@ -221,15 +288,20 @@ function Lines:__call()
   return self.next()
 end
 
+--- Stops following.
 function Lines:close()
   host.docker_close(self.parts)
 end
 
 Lines.__close = Lines.close
 
+---@class rpitr.docker.LogOptions
+---@field tail? integer  only so many lines from the end
+
 --- What the container's first process wrote.
--- @param options { tail = integer? }  only the last lines
--- @return text
+---@param options? rpitr.docker.LogOptions
+---@return string
+---@error state, arg
 function Container:logs(options)
   local opts = args.options("container:logs", options, { tail = "integer?" })
   local parts, text = host.docker_logs(self.all, self.id, false, opts.tail), {}
@@ -243,8 +315,22 @@ function Container:logs(options)
 end
 
 --- The log line by line, as it is written, until the container ends. Breaking off is fine.
--- @param options { tail = integer? }
--- @usage for line in c:follow() do print(line) if line:find "ready" then break end end
+---
+--- ```lua
+--- -- needs: a Docker engine
+--- local c <close> = docker.run("rpitr/postgres:15", { command = { "sh", "-c", "echo ready; sleep 60" } })
+--- for line in c:follow() do
+---   if line:find "ready" then
+---     break
+---   end
+--- end
+--- ```
+---@param options? rpitr.docker.LogOptions
+---@return rpitr.LogLines lines  for `for`, which closes it
+---@return nil
+---@return nil
+---@return rpitr.LogLines
+---@error state, arg
 function Container:follow(options)
   local opts = args.options("container:follow", options, { tail = "integer?" })
   local parts = host.docker_logs(self.all, self.id, true, opts.tail)
@@ -269,6 +355,9 @@ local function split(path)
 end
 
 --- Writes a file of the container; its folder must exist. It need not run.
+---@param path string  absolute
+---@param contents string
+---@error arg, state, io
 function Container:write(path, contents)
   local folder, name = split(args.check("container:write", "path", path, "string"))
   args.check("container:write", "contents", contents, "string")
@@ -276,6 +365,10 @@ function Container:write(path, contents)
 end
 
 --- The contents of a file of the container.
+---@param path string
+---@return string
+---@error io  it is not a file
+---@error arg, state
 function Container:read(path)
   args.check("container:read", "path", path, "string")
   local contents = host.docker_untar(host.docker_download(self.all, self.id, path))
@@ -286,7 +379,15 @@ function Container:read(path)
 end
 
 --- Copies a file or folder of this machine into a folder of the container.
--- @usage c:copy_in("settings", "/etc")  --> /etc/settings
+---
+--- ```lua
+--- -- needs: a Docker engine
+--- local c <close> = docker.run("rpitr/postgres:15", { command = { "sleep", "60" } })
+--- c:copy_in("scripts", "/tmp") --> /tmp/scripts
+--- ```
+---@param from string  path on this machine
+---@param folder string  in the container; it must exist
+---@error io, arg, state
 function Container:copy_in(from, folder)
   args.check("container:copy_in", "from", from, "string")
   args.check("container:copy_in", "folder", folder, "string")
@@ -296,7 +397,15 @@ function Container:copy_in(from, folder)
 end
 
 --- Copies a file or folder of the container into a folder of this machine.
--- @usage c:copy_out("/var/log/app", "out")  --> out/app
+---
+--- ```lua
+--- -- needs: a Docker engine
+--- local c <close> = docker.run("rpitr/postgres:15", { command = { "sleep", "60" } })
+--- c:copy_out("/etc/os-release", lab.info().folder) --> os-release in that folder
+--- ```
+---@param path string  in the container
+---@param folder string  on this machine; it must exist
+---@error io, arg, state
 function Container:copy_out(path, folder)
   args.check("container:copy_out", "path", path, "string")
   args.check("container:copy_out", "folder", folder, "string")

@@ -5,7 +5,7 @@ local task = require "rpitr.task"
 
 local output = {}
 
---- Shows the progress of a pull or a build, and keeps its last lines for the error if it fails.
+-- Shows the progress of a pull or a build, and keeps its last lines for the error if it fails.
 function output.show(what, parts, timeout)
   local last = {}
   local ok, e = xpcall(task.with_timeout, internal.as_error, timeout, function()
@@ -33,7 +33,7 @@ function output.show(what, parts, timeout)
   end
 end
 
---- The lines of a stream of parts: returns a function that gives the next line, nil at the end. A last line
+-- The lines of a stream of parts: returns a function that gives the next line, nil at the end. A last line
 -- without an end counts as one.
 function output.lines(next_part)
   local rest, ended = "", false

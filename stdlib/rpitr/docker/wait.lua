@@ -1,14 +1,21 @@
 --- Wait strategies: when is a container ready? Public as `docker.wait`.
---
--- A container that ends while something else is waited for will never get there: that is an error at once, with
--- the end of its log.
+---
+--- A container that ends while something else is waited for will never get there: that is an error at once, with
+--- the end of its log.
+---@class rpitr.docker.wait
+local wait = {}
 
 local host, internal = ...
 local args = require "rpitr.core.args"
 local timer = require "rpitr.timer"
 
-local wait = {}
-
+--- How to tell that a container is ready.
+---@class rpitr.WaitStrategy
+---@field name string
+---@field package what string
+---@field package ready fun(container: rpitr.Container): any
+---@field package timeout number
+---@field package every number
 local Strategy = { __name = "rpitr.WaitStrategy" }
 Strategy.__index = Strategy
 
@@ -20,6 +27,8 @@ local function strategy(name, options, what, ready)
 end
 
 --- Whether a value is a strategy.
+---@param value any
+---@return boolean
 function wait.is_strategy(value)
   return getmetatable(value) == Strategy
 end
@@ -37,7 +46,11 @@ local function refuse_ended(container, what)
   end
 end
 
---- Waits as a strategy says. `container:wait` calls this.
+--- Waits as a strategy says. `container:wait` does it for several.
+---@param one rpitr.WaitStrategy
+---@param container rpitr.Container
+---@return any
+---@error timeout, state
 function wait.run(one, container)
   return timer.eventually(function()
     local done = one.ready(container)
@@ -48,6 +61,15 @@ function wait.run(one, container)
   end, { timeout = one.timeout, every = one.every, describe = ("%s of container %s"):format(one.what, container.name) })
 end
 
+---@class rpitr.docker.WaitOptions
+---@field timeout? rpitr.Duration  (default "60s")
+---@field every? rpitr.Duration  (default "100ms") pause between two looks
+
+--- The log holds this text.
+---@param text string  plain text, no pattern
+---@param options? rpitr.docker.WaitOptions
+---@return rpitr.WaitStrategy
+---@error arg
 function wait.log(text, options)
   args.check("docker.wait.log", "text", text, "string")
   return strategy("log", options, ("%q in the log"):format(text), function(container)
@@ -55,6 +77,11 @@ function wait.log(text, options)
   end)
 end
 
+--- The published port accepts connections.
+---@param port integer  in the container
+---@param options? rpitr.docker.WaitOptions
+---@return rpitr.WaitStrategy
+---@error arg
 function wait.port(port, options)
   args.check("docker.wait.port", "port", port, "integer")
   return strategy("port", options, ("an open port %d"):format(port), function(container)
@@ -63,6 +90,10 @@ function wait.port(port, options)
   end)
 end
 
+--- The image's own health check passes.
+---@param options? rpitr.docker.WaitOptions
+---@return rpitr.WaitStrategy
+---@error arg
 function wait.healthy(options)
   return strategy("healthy", options, "a passed health check", function(container)
     local health = container:state().health
@@ -78,6 +109,11 @@ function wait.healthy(options)
   end)
 end
 
+--- The program succeeds in the container.
+---@param command string[]  the program, then its arguments
+---@param options? rpitr.docker.WaitOptions
+---@return rpitr.WaitStrategy
+---@error arg
 function wait.exec(command, options)
   args.check("docker.wait.exec", "command", command, "table")
   return strategy("exec", options, ("success of %s"):format(tostring(command[1])), function(container)
@@ -87,6 +123,10 @@ function wait.exec(command, options)
   end)
 end
 
+--- The container has ended; `container:wait` returns its exit status.
+---@param options? rpitr.docker.WaitOptions
+---@return rpitr.WaitStrategy
+---@error arg
 function wait.exit(options)
   return strategy("exit", options, "the end", function(container)
     local state = container:state()

@@ -1,8 +1,8 @@
 --- Nodes of a standing environment: servers that compose made, with the interface of a lab's nodes.
---
--- The container is the machine: stopping the server stops it, killing it is a power cut. What needs the
--- lab's files (base backups, the catalogue) runs at the lab's desk, a container beside the environment.
--- Whatever would disturb the environment asks first, and is undone when the run ends.
+---
+--- The container is the machine: stopping the server stops it, killing it is a power cut. What needs the
+--- lab's files (base backups, the catalogue) runs at the lab's desk, a container beside the environment.
+--- Whatever would disturb the environment asks first, and is undone when the run ends.
 
 local host, internal = ...
 local args = require "rpitr.core.args"
@@ -12,14 +12,19 @@ local timer = require "rpitr.timer"
 
 local attached = {}
 
-local Attached = setmetatable({ __name = "rpitr.AttachedNode" }, { __index = node.class })
-
 local CONF = "/postgresql.auto.conf"
 local MARK = "# rpitr: for one run only; rpitr lab up takes it out"
 local STOP_SIGNALS = { smart = "SIGTERM", fast = "SIGINT", immediate = "SIGQUIT" }
 
--- What is asked of the environment or its lab only when somebody wants to know.
-local LAZY = {
+--- A server of a standing environment. Of a node's methods `initdb`, `archive_into`, `new_archive`, `wipe` and `limit` are
+--- refused: its files are not ours.
+---@class rpitr.AttachedNode: rpitr.Node
+---@field environment rpitr.Environment
+---@field container string  name of its container
+---@field user string  superuser
+---@field conf table<string, any>  what this run has set
+local Attached = node.derive {
+  -- What is asked of the environment or its lab only when somebody wants to know.
   lab = function(self)
     return self.environment:lab()
   end,
@@ -38,15 +43,6 @@ local LAZY = {
     return { name = self.name, role = self.role, version = version, host = service.host, port = service.port }
   end,
 }
-
-function Attached.__index(self, key)
-  local value = Attached[key]
-  if value == nil and LAZY[key] then
-    value = LAZY[key](self)
-    rawset(self, key, value)
-  end
-  return value
-end
 
 --- Wraps a container of an environment.
 function attached.new(environment, service)
@@ -120,7 +116,10 @@ function Attached:connect(options)
 end
 
 --- Creates a database that goes when the run ends. One that a run left behind is replaced, any other is
--- left alone.
+--- left alone.
+---@param name string
+---@error state  code "database_exists": no drill made it
+---@error sql
 function Attached:create_database(name)
   local db, quoted = self:admin(), sql.identifier(name)
   local mark = "made by a drill of rpitr"
@@ -222,6 +221,7 @@ function Attached:whole_log()
 end
 
 --- The last lines of the log.
+---@return string
 function Attached:why_died()
   local lines = {}
   for line in self:whole_log():gmatch "[^\n]+" do
@@ -239,6 +239,8 @@ local function conf_without_ours(self)
 end
 
 --- Sets parameters until the run ends, in a server that runs or is stopped.
+---@param settings table<string, string|number|boolean>
+---@error state  code "consent"
 function Attached:write_conf(settings)
   self.environment:consent("change settings of " .. self.name)
   for name, value in pairs(settings) do
@@ -254,6 +256,7 @@ function Attached:write_conf(settings)
 end
 
 --- Takes such settings out again; says whether there were any.
+---@return boolean
 function Attached:restore_conf()
   local text, changed = conf_without_ours(self)
   self.conf = {}
@@ -270,6 +273,10 @@ end
 -- Replication --------------------------------------------------------------------------------------------
 
 --- Follows the environment's primary again: with its own data if they fit, else with a new base backup.
+---@param primary rpitr.Node  the environment's
+---@return rpitr.AttachedNode node  itself
+---@error state  another primary; code "consent"
+---@error timeout
 function Attached:follow(primary)
   if primary ~= self.environment.primary then
     internal.raise({
@@ -296,6 +303,7 @@ function Attached:follow(primary)
 end
 
 --- Whether the primary still keeps the WAL this standby needs.
+---@return boolean
 function Attached:slot_usable()
   return self.environment.primary:value(
     "SELECT coalesce((SELECT wal_status <> 'lost' FROM pg_replication_slots WHERE slot_name = $1), false)",
@@ -304,6 +312,8 @@ function Attached:slot_usable()
 end
 
 --- Has the standby make itself anew from the primary: its own data go.
+---@error state  code "consent"
+---@error timeout
 function Attached:rebuild()
   self.environment:consent(("replace the data of %s"):format(self.name))
   self:exec { "/bin/sh", "-c", ': >"$PGDATA.rebuild"' }
@@ -312,10 +322,13 @@ function Attached:rebuild()
 end
 
 --- Takes a recovered database into this server, which goes on all the while: as a copy beside the damaged
--- one, compared with where it comes from, then renamed. The damaged one stays until the run ends.
--- @param restored node  of the lab
--- @param database string
--- @return this node, which clients reach as before
+--- one, compared with where it comes from, then renamed. The damaged one stays until the run ends.
+---@param restored rpitr.Node  of the lab
+---@param database string
+---@return rpitr.AttachedNode node  itself, which clients reach as before
+---@error verify  the copy differs from where it comes from
+---@error state  code "consent"
+---@error sql, postgres
 function Attached:bring_back(restored, database)
   self.environment:consent(("replace database %s of %s"):format(database, self.name))
   local verify = require "rpitr.verify"

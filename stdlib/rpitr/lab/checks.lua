@@ -203,8 +203,7 @@ local ALL = {
   { "the receiver receives", capturing, only = "receiver" },
 }
 
---- Runs all checks that make sense; what needs a failed one is not run, and says so.
--- @return list of { what, ok, why, mend }, ok: whether all passed
+-- Runs all checks that make sense; what needs a failed one is not run, and says so. Returns them, and whether all passed.
 function checks.run(environment)
   local results, all, broken = {}, true, nil
   for i, check in ipairs(ALL) do

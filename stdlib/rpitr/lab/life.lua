@@ -11,20 +11,23 @@ end
 -- Creates a lab. It goes when the run ends, unless --keep says otherwise; what is in it dies with it, so it is
 -- the last thing that is cleaned up.
 local function create(wanted, forget)
-  local handle = host.lab_create {
-    script = internal.script,
-    run = host.options.run_id,
-    runtime = wanted.runtime,
-    keep = host.options.keep == "always",
-    beside = wanted.beside,
-    superuser = wanted.superuser,
-    password = wanted.password,
-  }
+  local handle = wanted.handle
+    or host.lab_create {
+      script = internal.script,
+      run = host.options.run_id,
+      runtime = wanted.runtime,
+      keep = host.options.keep == "always",
+      beside = wanted.beside,
+      superuser = wanted.superuser,
+      password = wanted.password,
+    }
   local info = host.lab_info(handle)
   table.insert(internal.at_exit, 1, function(ok)
     internal.failed = internal.failed or not ok
     forget()
-    if is_kept() then
+    if wanted.leave then
+      wanted.leave(is_kept())
+    elseif is_kept() then
       host.lab_keep(handle)
       host.print(("lab %s is kept: rpitr lab ls shows it, rpitr lab rm %s removes it"):format(info.id, info.id))
     elseif host.scope_tripped() then
@@ -37,11 +40,11 @@ local function create(wanted, forget)
   return handle, info
 end
 
---- A function that gives the one lab this run has for a purpose, made when it is first asked for; by several
--- tasks at once, too.
--- @param describe function  gives { runtime = "local" | "docker", beside = handle?, superuser = string?, password = string? }
--- @param build function(handle, info, described)  what the function gives: a table
--- @return that function, and one that gives the lab only if it was made
+-- A function that gives the one lab this run has for a purpose, made when it is first asked for; by several tasks at
+-- once, too. `describe` gives { runtime = "local" | "docker", beside = handle?, superuser = string?, password = string? },
+-- or { handle } of a lab that is there, with `leave(kept)` for one that is not this run's to remove; `build(handle, info,
+-- described)` gives what the function gives: a table. Returns that function, and one that gives the lab only if it was
+-- made.
 function life.shared(describe, build)
   local current, making
   return function()

@@ -4,10 +4,21 @@ local host, internal = ...
 local args = require "rpitr.core.args"
 local timer = require "rpitr.timer"
 
-return function(Node)
+return function(class)
+  ---@class rpitr.Node
+  local Node = class
+
+  ---@class rpitr.lab.ReceiveOptions
+  ---@field slot? string  name of the replication slot; default: the node's name
+  ---@field synchronous? boolean  (default false) tell the primary of everything as soon as it is on disk
+
   --- Makes this node a receiver of `primary`: it streams the primary's WAL into its own folder, `node.data`, through
-  -- a replication slot of its own. The slot keeps on the primary what the receiver has not got yet, so neither a restart
-  -- of the primary nor one of the receiver leaves a gap.
+  --- a replication slot of its own. The slot keeps on the primary what the receiver has not got yet, so neither a restart
+  --- of the primary nor one of the receiver leaves a gap. `lab.receiver` makes such a node.
+  ---@param primary rpitr.Node
+  ---@param options? rpitr.lab.ReceiveOptions
+  ---@return rpitr.Node node  itself
+  ---@error postgres, timeout, arg
   function Node:receive_from(primary, options)
     local opts = args.options("node:receive_from", options, {
       slot = { "string", (self.name:gsub("[^%w]", "_"):lower()) },
@@ -27,22 +38,35 @@ return function(Node)
     })
     self.role, self.primary, self.slot, self.synchronous = "receiver", primary, opts.slot, opts.synchronous
     self.archive = self.data
+    self:note()
     self:start()
     primary:wait_streaming(self)
     return self
   end
 
+  ---@class rpitr.lab.ReceiverLag
+  ---@field primary rpitr.Lsn  what the primary has on disk
+  ---@field written? rpitr.Lsn  received: safe unless the receiver's machine dies
+  ---@field flushed? rpitr.Lsn  on the receiver's disk
+  ---@field state? string  as in pg_stat_replication; nil while it is not connected
+  ---@field bytes? integer  the recovery point objective: what would be lost if the primary died now
+
   --- How far the receiver is behind its primary.
-  -- @return { primary, written, flushed, state, bytes }  `written`: received, safe unless the receiver's machine dies;
-  --   `flushed`: on its disk; `bytes`: the recovery point objective, what would be lost if the primary died now;
-  --   `state`: nil while it is not connected
+  ---
+  --- ```lua
+  --- local receiver <close> = lab.receiver(pg, { name = "example_lag" })
+  --- print(receiver:receiver_lag().bytes)
+  --- ```
+  ---@return rpitr.lab.ReceiverLag
+  ---@error sql
   function Node:receiver_lag()
     return host.receiver_lag(self.primary:admin().handle, self.name, self.slot)
   end
 
   --- Waits until the receiver has got everything its primary has on disk so far.
-  -- @param options { timeout = "60s" }
-  -- @return lsn  the position it waited for
+  ---@param options? rpitr.lab.WaitOptions
+  ---@return rpitr.Lsn lsn  the position it waited for
+  ---@error timeout, sql, arg
   function Node:wait_received(options)
     local opts = args.options("node:wait_received", options, { timeout = { "duration", 60 } })
     local goal = self.primary:value "SELECT pg_current_wal_flush_lsn()"
@@ -54,7 +78,9 @@ return function(Node)
   end
 
   --- Ends the current WAL segment of the primary and waits until the receiver has all of it under its final name.
-  -- @return string  the name of the segment
+  ---@param options? rpitr.lab.WaitOptions
+  ---@return string segment  its name
+  ---@error timeout, sql, arg
   function Node:complete_segment(options)
     local opts = args.options("node:complete_segment", options, { timeout = { "duration", 60 } })
     local before = self.primary.major >= 14 and " - 1" or ""
@@ -65,7 +91,7 @@ return function(Node)
     return name
   end
 
-  --- The receiver's folder of WAL as a source for a restore; see `archive.snapshot` for its newest part.
+  -- Refuses a node that is no receiver, for functions that take only those.
   function Node:need_receiver(what)
     if self.role ~= "receiver" then
       internal.raise({

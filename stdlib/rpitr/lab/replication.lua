@@ -25,7 +25,10 @@ end
 
 local FOLLOW = { archive = { "boolean", false }, conf = "table?" }
 
-return function(Node)
+return function(class)
+  ---@class rpitr.Node
+  local Node = class
+
   -- How this node reaches `primary`, and the slot that keeps its WAL there.
   local function link_to(self, primary)
     local slot = self.name:gsub("[^%w]", "_"):lower()
@@ -60,15 +63,22 @@ return function(Node)
     end
     self:write_conf(opts.conf or {})
     host.node_write(self.handle, self.data .. "/standby.signal", "")
-    self.role, self.primary = "standby", primary
+    self.role, self.primary, self.slot = "standby", primary, slot
+    self:note()
     self:start()
     primary:wait_streaming(self)
   end
 
+  ---@class rpitr.lab.FollowOptions
+  ---@field archive? boolean  (default false) once promoted, archive into an archive of its own. It must be on before the promotion, or the new timeline's history is in no archive
+  ---@field conf? table<string, string|number|boolean>  server parameters
+
   --- Makes this node a streaming standby of `primary`: wipes its own data directory, takes a base
-  -- backup, follows with its own slot.
-  -- @param options { archive = false, conf = table? }  `archive`: once promoted, archive into an archive of its
-  --   own. It must be on before the promotion, or the new timeline's history is in no archive.
+  --- backup, follows with its own slot.
+  ---@param primary rpitr.Node
+  ---@param options? rpitr.lab.FollowOptions
+  ---@return rpitr.Node node  itself
+  ---@error postgres, timeout, arg
   function Node:follow(primary, options)
     local opts = args.options("node:follow", options, FOLLOW)
     self:wipe()
@@ -87,13 +97,29 @@ return function(Node)
     return self
   end
 
+  ---@class rpitr.lab.Rewind
+  ---@field needed boolean  whether there was anything to take back
+  ---@field copied number  bytes that were copied, to the megabyte
+  ---@field total number  bytes a base backup would have copied
+  ---@field diverged_at? rpitr.Lsn  where the two parted
+  ---@field seconds number
+
   --- Makes this node, a former primary that is stopped or dead, a standby of `primary`, which was promoted
-  -- in its place: pg_rewind takes back what it wrote after they parted, and copies only the blocks that
-  -- changed since. **What only this node had is gone then**; read it first.
-  -- @param options  as for `node:follow`
-  -- @return { needed, copied, total, diverged_at, seconds }  bytes copied, of all that a base backup would
-  -- @error postgres  pg_rewind, with what it said
-  -- @usage standby:promote(); local done = old:rewind_from(standby)
+  --- in its place: pg_rewind takes back what it wrote after they parted, and copies only the blocks that
+  --- changed since. **What only this node had is gone then**; read it first.
+  ---
+  --- ```lua
+  --- local old <close> = lab.postgres { name = "example_old" }
+  --- local standby <close> = lab.standby(old, { name = "example_new" })
+  --- old:stop()
+  --- standby:promote()
+  --- print(old:rewind_from(standby).copied, "bytes copied")
+  --- ```
+  ---@param primary rpitr.Node
+  ---@param options? rpitr.lab.FollowOptions
+  ---@return rpitr.lab.Rewind
+  ---@error postgres  pg_rewind, with what it said
+  ---@error timeout, arg
   function Node:rewind_from(primary, options)
     local opts = args.options("node:rewind_from", options, FOLLOW)
     self:forget_admin()
@@ -112,7 +138,9 @@ return function(Node)
   end
 
   --- Gives this standby the primary's archive to read, too: what streaming did not bring before the primary was
-  -- lost is fetched from there, now and before a promotion. Restarts it.
+  --- lost is fetched from there, now and before a promotion. Restarts it.
+  ---@param primary rpitr.Node
+  ---@error postgres, timeout
   function Node:restore_from(primary)
     local log, system = self.info.folder .. "/fetch.log", self:system_id()
     self:stop()
@@ -123,9 +151,10 @@ return function(Node)
   end
 
   --- Copies the WAL that lies on the disk of `primary`, which is dead, and that this standby may lack: its last
-  -- segments are in no archive yet. Restarts it.
-  -- @return list of segment names
-  -- @error state  the primary runs
+  --- segments are in no archive yet. Restarts it.
+  ---@param primary rpitr.Node
+  ---@return string[] segments  their names
+  ---@error state  the primary runs
   function Node:take_wal_of(primary)
     local status = primary:status()
     if status ~= "crashed" and status ~= "stopped" then
@@ -157,12 +186,21 @@ return function(Node)
   end
 
   --- Makes this node wait for `standby` with every commit from now on.
+  ---@param standby rpitr.Node
+  ---@error timeout
   function Node:synchronize(standby)
     self:configure { synchronous_standby_names = ('FIRST 1 ("%s")'):format(standby.name) }
     self:wait_streaming(standby, { sync = true })
   end
 
+  ---@class rpitr.lab.StreamingOptions
+  ---@field timeout? rpitr.Duration  (default "60s")
+  ---@field sync? boolean  (default false) wait until it is synchronous, too
+
   --- Waits until `standby` streams from this node.
+  ---@param standby rpitr.Node
+  ---@param options? rpitr.lab.StreamingOptions
+  ---@error timeout, arg
   function Node:wait_streaming(standby, options)
     local opts =
       args.options("node:wait_streaming", options, { timeout = { "duration", 60 }, sync = { "boolean", false } })
@@ -174,6 +212,16 @@ return function(Node)
   end
 
   --- Waits until the standby has replayed everything this node has written so far.
+  ---
+  --- ```lua
+  --- local standby <close> = lab.standby(pg, { name = "example_replay" })
+  --- pg:create_database "example_replayed"
+  --- pg:wait_replayed(standby)
+  --- assert(standby:value "SELECT true FROM pg_database WHERE datname = 'example_replayed'")
+  --- ```
+  ---@param standby rpitr.Node
+  ---@param options? rpitr.lab.WaitOptions
+  ---@error timeout, sql, arg
   function Node:wait_replayed(standby, options)
     local opts = args.options("node:wait_replayed", options, { timeout = { "duration", 60 } })
     -- Only flushed WAL is sent; behind it there is nothing that was committed.
@@ -183,7 +231,15 @@ return function(Node)
     end, { timeout = opts.timeout, every = 0.005, describe = ("%s at %s"):format(standby.name, tostring(goal)) })
   end
 
-  --- How far a standby is behind this node, by what it last reported: { bytes, seconds }.
+  ---@class rpitr.lab.Lag
+  ---@field bytes integer  of WAL that it has not replayed
+  ---@field seconds? number  since it last reported
+
+  --- How far a standby is behind this node, by what it last reported. `replication.lag` tells more.
+  ---@param standby rpitr.Node
+  ---@return rpitr.lab.Lag
+  ---@error state  it is not connected
+  ---@error sql
   function Node:lag_of(standby)
     local row = self:admin():row(
       [[SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), coalesce(replay_lsn, '0/0'))::bigint AS bytes,
@@ -198,10 +254,20 @@ return function(Node)
   end
 
   --- Takes over the place of `other`: a restored server becomes what clients know. It archives into a new
-  -- archive; `other` is stopped, keeps its data and becomes a sandbox. The primary of a standing environment
-  -- stays where it is, with whatever else it serves: it takes the recovered shop's database into itself.
-  -- @param other node
-  -- @return the node that clients reach now
+  --- archive; `other` is stopped, keeps its data and becomes a sandbox. The primary of a standing environment
+  --- stays where it is, with whatever else it serves: it takes the recovered shop's database into itself.
+  ---
+  --- ```lua
+  --- local damaged = lab.postgres { name = "example_damaged" }
+  --- pitr.backup(damaged, { label = "example-takeover" })
+  --- damaged:flush_archive()
+  --- local restored = pitr.restore(damaged, { to = "latest", name = "example_recovered" })
+  --- restored:take_over(damaged)
+  --- assert(restored.role == "primary")
+  --- ```
+  ---@param other rpitr.Node
+  ---@return rpitr.Node node  the one that clients reach now
+  ---@error postgres, timeout, state, verify
   function Node:take_over(other)
     if other.environment then
       return other:bring_back(self, require("rpitr.workload").database)

@@ -9,13 +9,40 @@ local timer = require "rpitr.timer"
 
 local standing = {}
 
+--- A container of a standing environment, as the engine sees it.
+---@class rpitr.lab.Service
+---@field environment string
+---@field project string  of compose
+---@field name string
+---@field role string
+---@field container string
+---@field image string
+---@field state string  "running", "paused", "exited", "created" ...
+---@field exit_code? integer
+---@field health? string
+---@field host? string  where it is reached from this machine
+---@field port? integer
+---@field env table<string, string>
+---@field network? string
+
+--- An environment that is up. Its nodes are also fields of it, by name and by role.
+---@class rpitr.Environment
+---@field name string
+---@field project string  of compose
+---@field nodes table<string, rpitr.AttachedNode>
+---@field primary rpitr.AttachedNode
+---@field standby? rpitr.AttachedNode
+---@field receiver? rpitr.AttachedNode
+---@field handle userdata
+---@field agreed? boolean  whether somebody has agreed to its being disturbed
+---@field touched? boolean  whether something has to be undone when the run ends
+---@field package makers { lab: fun(): rpitr.Lab; add_node: fun(name: string, role: string, options: table): rpitr.Node }
+---@field package databases table<string, boolean>
+---@field package desk_node? rpitr.Node
 local Environment = { __name = "rpitr.Environment" }
 Environment.__index = Environment
 
---- Finds an environment that is up.
--- @param name string  recovery or pitr
--- @param makers table?  { lab, add_node }: how the lab beside it is made
--- @error state (not up), environment (no engine)
+-- Finds an environment that is up. `makers` ({ lab, add_node }): how the lab beside it is made.
 function standing.open(name, makers)
   local self = setmetatable({
     name = name,
@@ -56,10 +83,15 @@ function Environment:__tostring()
 end
 
 --- All containers, as the engine sees them now.
+---@return rpitr.lab.Service[]
 function Environment:services()
   return host.standing_services(self.handle)
 end
 
+--- One of them.
+---@param name string
+---@return rpitr.lab.Service
+---@error state  code "container_gone"
 function Environment:service(name)
   for _, service in ipairs(self:services()) do
     if service.name == name then
@@ -74,12 +106,12 @@ function Environment:service(name)
   }, 2)
 end
 
---- The lab that works beside the environment.
+-- The lab that works beside the environment.
 function Environment:lab()
   return self.makers.lab()
 end
 
---- A node of that lab, in the environment's network: where the lab's tools reach its servers from.
+-- A node of that lab, in the environment's network: where the lab's tools reach its servers from.
 function Environment:desk()
   if not self.desk_node then
     local desk = self.makers.add_node("desk", "desk", {})
@@ -91,13 +123,14 @@ end
 
 -- Disturbing it -------------------------------------------------------------------------------------
 
+-- Something has to be undone when the run ends.
 function Environment:touch()
   self.touched = true
 end
 
 --- Asks before the environment is disturbed, once a run. Without an answer that is an error.
--- @param what string  what would be done, as an infinitive
--- @error state (code "consent")
+---@param what string  what would be done, as an infinitive
+---@error state  code "consent"
 function Environment:consent(what)
   self:touch()
   if self.agreed then
@@ -115,14 +148,15 @@ function Environment:consent(what)
 end
 
 --- Has a database removed when the run ends.
+---@param database string
 function Environment:drop_later(database)
   self:touch()
   self.databases[database] = true
 end
 
 --- Brings the environment back to what it was: everything runs, settings of the run are gone, its
--- databases dropped, standbys stream. A standby that cannot follow any more is made anew if the run was
--- allowed to disturb it.
+--- databases dropped, standbys stream. A standby that cannot follow any more is made anew if the run was
+--- allowed to disturb it. Runs by itself when the run ends.
 function Environment:heal()
   local primary = self.primary
   for _, made in pairs(self.nodes) do
@@ -158,6 +192,8 @@ function Environment:heal()
 end
 
 --- Stops and starts one container. A standby or a receiver whose slot is gone makes it again.
+---@param name string
+---@error arg, timeout
 function Environment:restart(name)
   local made = self.nodes[name]
   if not made then
@@ -181,6 +217,8 @@ function Environment:restart(name)
 end
 
 --- Promotes a standby, for good: what the command line was asked for needs no further consent.
+---@param name string
+---@error arg, timeout
 function Environment:promote(name)
   local made = self.nodes[name]
   if not made or made.role ~= "standby" then
@@ -192,7 +230,7 @@ function Environment:promote(name)
 end
 
 --- Takes back what a run that was killed had done: frozen containers go on, its settings go. A database it left
--- is replaced by the next run.
+--- is replaced by the next run.
 function Environment:undo_leftovers()
   for _, made in pairs(self.nodes) do
     if self:service(made.name).state == "paused" then
@@ -206,14 +244,28 @@ end
 
 -- Whether it works ------------------------------------------------------------------------------------
 
+---@class rpitr.lab.Check
+---@field what string
+---@field ok boolean
+---@field why? string  what is wrong
+---@field mend? string  what to do about it
+
 --- Checks directories, tables, slots, replication and archiving.
--- @return list of { what, ok, why, mend }, ok: whether all passed
+---
+--- ```lua
+--- -- needs: rpitr lab up recovery
+--- local checks, ok = lab.attach("recovery", { check = false }):check()
+--- assert(ok, checks[1].why)
+--- ```
+---@return rpitr.lab.Check[] checks
+---@return boolean ok  whether all passed
 function Environment:check()
   return checks.run(self)
 end
 
 --- Raises an error that names each failed check and how to mend it.
--- @error state (code "unhealthy")
+---@return rpitr.Environment environment  itself
+---@error state  code "unhealthy"
 function Environment:assert_healthy()
   local results, ok = self:check()
   if ok then
@@ -236,6 +288,10 @@ function Environment:assert_healthy()
 end
 
 --- Waits until its servers answer and its standbys stream; a container that ended is an error at once.
+---@param options { timeout: rpitr.Duration }
+---@return rpitr.Environment environment  itself
+---@error timeout
+---@error state  a container ended
 function Environment:wait_ready(options)
   timer.eventually(function()
     for _, service in ipairs(self:services()) do
@@ -260,6 +316,7 @@ function Environment:wait_ready(options)
 end
 
 --- What is there and how to reach it, for people.
+---@return string
 function Environment:describe()
   local lines = { ("%s is up: project %s"):format(self.name, self.project) }
   for _, service in ipairs(self:services()) do

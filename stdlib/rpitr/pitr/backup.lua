@@ -41,9 +41,8 @@ local function check_label(label)
   end
 end
 
---- Reads every file of a backup against its manifest. PostgreSQL itself notices a page that changed on disk only
+-- Reads every file of a backup against its manifest. PostgreSQL itself notices a page that changed on disk only
 -- when somebody reads it, long after a restore that looked fine.
--- @error archive  backup_damaged, with what pg_verifybackup found
 function backup.verify(pg, entry)
   local checked = pg:exec_in_lab { "pg_verifybackup", "--quiet", "--no-parse-wal", entry.folder, check = false }
   if checked.code ~= 0 then
@@ -57,7 +56,7 @@ function backup.verify(pg, entry)
   end
 end
 
---- Takes a backup; see `pitr.backup`.
+-- Takes a backup; see `pitr.backup`.
 function backup.take(pg, options)
   local opts = args.options("pitr.backup", options, {
     label = { "string", default_label() },
@@ -110,7 +109,7 @@ function backup.take(pg, options)
   return entry_from(folder, stored)
 end
 
---- All complete backups of a node, oldest first.
+-- All complete backups of a node; see `pitr.catalog`.
 function backup.catalog(pg)
   local root = folder_of(pg)
   local entries = {}

@@ -1,5 +1,5 @@
 --- Finding what went wrong in the WAL, choosing the one that is meant, and proving that the choice was right. The public
--- names are `pitr.incidents`, `pitr.incident_table`, `pitr.choose`, `pitr.check_choice`, `pitr.roll_back_prepared`.
+--- names are `pitr.incidents`, `pitr.incident_table`, `pitr.choose`, `pitr.check_choice`, `pitr.roll_back_prepared`.
 
 local host, internal = ...
 local args = require "rpitr.core.args"
@@ -48,7 +48,7 @@ local function names_from(entry)
   return host.options.runtime == "local" and host.fs_exists(folder .. "/PG_VERSION") and folder or nil
 end
 
---- Looks for it; see `pitr.incidents`.
+-- Looks for it; see `pitr.incidents`.
 function incident.find(pg, options)
   local opts = args.options("pitr.incidents", options, {
     kind = "string?",
@@ -77,7 +77,7 @@ function incident.find(pg, options)
   return by_transaction(found)
 end
 
---- Columns and rows for `d:table`; see `pitr.incident_table`.
+-- Columns and rows for `d:table`; see `pitr.incident_table`.
 function incident.table(list)
   local rows = {}
   for i, found in ipairs(list) do
@@ -100,7 +100,7 @@ local function in_words(found)
   return ("%s of %s, transaction %d, %s"):format(found.kind, table.concat(found.names, ", "), found.xid, found.time)
 end
 
---- The one that stands out, or nil.
+-- The one that stands out, or nil.
 function incident.clear(list)
   local best, second = nil, nil
   for _, found in ipairs(list) do
@@ -133,7 +133,7 @@ local function undecided(list)
   }, 3)
 end
 
---- Chooses; see `pitr.choose`.
+-- Chooses; see `pitr.choose`.
 function incident.choose(list)
   args.check("pitr.choose", "incidents", list, "table")
   if not list[1] then
@@ -162,7 +162,7 @@ function incident.choose(list)
   end
 end
 
---- Proves the choice; see `pitr.check_choice`.
+-- Proves the choice; see `pitr.check_choice`.
 function incident.check(node, found)
   local p = node.proof
   local checks = {}
@@ -180,15 +180,17 @@ function incident.check(node, found)
     ("it is transaction %s, not %d"):format(tostring(next_xid), found.xid)
   )
   local last, kept = p.last_commit and p.last_commit.xid, found.last_kept and found.last_kept.xid
+  -- What was committed before the backup began is in it, and was not replayed.
+  local in_backup = not last and kept and found.last_kept.lsn < node.plan.backup.start_lsn
   check(
     "the last replayed commit is the one before it",
-    last == kept,
+    in_backup or last == kept,
     ("it is transaction %s, not %s"):format(tostring(last), tostring(kept))
   )
   return checks
 end
 
---- Rolls back; see `pitr.roll_back_prepared`.
+-- Rolls back; see `pitr.roll_back_prepared`.
 function incident.roll_back_prepared(node, found)
   local row = node:admin():row(
     "SELECT gid, database FROM pg_prepared_xacts WHERE transaction::text::bigint = $1",

@@ -1,5 +1,5 @@
 --- The proof after a restore: what was asked, what was reached, what comes next. "It came up" is not
--- "it stopped where it was asked".
+--- "it stopped where it was asked".
 
 local host, internal = ...
 local json = require "rpitr.json"
@@ -69,7 +69,7 @@ local function reached_lsn(node, plan)
   return control.min_recovery_end, {}
 end
 
---- Builds the proof, or raises an error of kind "verify" that says what differs.
+-- Builds the proof, or raises an error of kind "verify" that says what differs.
 function proof.of(node, plan)
   local outcome = host.node_recovery_outcome(node.handle, node.log_offset)
   if plan.action ~= "shutdown" then
@@ -114,7 +114,7 @@ local function commit_text(commit)
   return ("transaction %d at %s, %s"):format(commit.xid, tostring(commit.lsn), tostring(commit.time))
 end
 
---- The proof in lines for a person.
+-- The proof in lines for a person; see `pitr.describe`.
 function proof.describe(node)
   local p = node.proof
   return table.concat({
@@ -131,7 +131,7 @@ function proof.describe(node)
   }, "\n")
 end
 
---- What the archive refused to hand out during the node's recovery: { name, code, reason }, or nil.
+-- What the archive refused to hand out during the node's recovery: { name, code, reason }, or nil.
 function proof.refused_fetch(node)
   local path = node.info.folder .. "/fetch.log"
   if not host.fs_exists(host.local_view(path)) then

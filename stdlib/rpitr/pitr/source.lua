@@ -5,9 +5,9 @@ local archive = require "rpitr.archive"
 
 local source = {}
 
---- { folder, tail }: the folder of complete segments, and the file that goes on where they end.
--- @param wal  a receiver (a snapshot of what it is receiving is taken now), a snapshot from `archive.snapshot`, the path
---   of a folder, or nil for the node's own archive
+-- { folder, tail }: the folder of complete segments, and the file that goes on where they end. `wal`: a receiver (a snapshot
+-- of what it is receiving is taken now), a snapshot from `archive.snapshot`, the path of a folder, or nil for the
+-- node's own archive.
 function source.of(pg, wal)
   if type(wal) == "string" then
     return { folder = wal }
@@ -33,7 +33,7 @@ function source.of(pg, wal)
   return { folder = pg.archive }
 end
 
---- The restore_command that fetches from it.
+-- The restore_command that fetches from it.
 function source.fetch_command(from, node, system_id)
   local log = node.info.folder .. "/fetch.log"
   return host.archive_fetch_command(node.lab.handle, from.folder, log, system_id, from.tail)

@@ -1,5 +1,5 @@
 --- Recovery targets: reading what the user asked for, choosing the backup, finding in the WAL where
--- recovery to it will stop.
+--- recovery to it will stop.
 
 local host, internal = ...
 local args = require "rpitr.core.args"
@@ -52,9 +52,7 @@ end
 
 read.latest = read.immediate
 
---- Reads a target: a table with one of time, xid, lsn, name, immediate, latest; or a text such as
--- "latest", "lsn:0/3000148", "before:0/3000148" (the same position, exclusive), "xid:1234", "name:before-deploy", or a time
--- with its UTC offset.
+-- Reads a target; see `pitr.target`.
 function target.parse(wanted)
   if type(wanted) == "string" then
     local kind, value = wanted:match "^(%a+):(.+)$"
@@ -94,7 +92,7 @@ function target.parse(wanted)
   return { kind = kind, value = read[kind](opts[kind]), inclusive = opts.inclusive, timeline = opts.timeline }
 end
 
---- The target in words.
+-- The target in words.
 function target.describe(wanted)
   if wanted.kind == "immediate" or wanted.kind == "latest" then
     return wanted.kind
@@ -132,9 +130,8 @@ local function settings_of(wanted, stop, timeline)
   return settings
 end
 
---- Where recovery from `base` to the target stops: { stop, timeline, settings }.
--- @param source { folder, tail }  where the WAL is; see `rpitr.pitr.source`
--- @error wal  not_reached, before_consistent, damage; the object is named
+-- Where recovery from `base` to the target stops: { stop, timeline, settings }. `source` ({ folder, tail }): where the WAL
+-- is; see `rpitr.pitr.source`. Errors of kind "wal" name the object: not_reached, before_consistent, damage.
 function target.resolve(source, base, wanted)
   local timeline = timeline_of(base, wanted)
   local stop = host.wal_stop_point {
@@ -189,9 +186,9 @@ local function check_label(pg, entries, label)
   end
 end
 
---- The newest backup that ends before the target, and where recovery from it stops. A backup fits by
--- its stop position; what makes a target unreachable from every backup is raised as it is.
--- @param label string?  use this backup and no other
+-- The newest backup that ends before the target, and where recovery from it stops. A backup fits by
+-- its stop position; what makes a target unreachable from every backup is raised as it is. With `label`, that
+-- backup and no other.
 function target.choose(pg, source, wanted, label)
   local entries = backup.catalog(pg)
   check_label(pg, entries, label)

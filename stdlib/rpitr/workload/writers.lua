@@ -1,7 +1,7 @@
 --- Writers for chaos and stress runs: `workload.writers` is the public name.
---
--- Each transaction writes two tables in one round trip, with an operation id nobody else has. The
--- writers run on a thread of their own; every operation is in the log before the next one begins.
+---
+--- Each transaction writes two tables in one round trip, with an operation id nobody else has. The
+--- writers run on a thread of their own; every operation is in the log before the next one begins.
 
 local host = ...
 local args = require "rpitr.core.args"
@@ -37,7 +37,19 @@ local SPEC = {
   synchronous_commit = "string?",
 }
 
---- Describes a crew, as plain data; nothing is started.
+---@class rpitr.workload.CrewOptions
+---@field n? integer  (default 8) writers
+---@field rows? integer|string  (default "1..3") rows in the second table for each in the first
+---@field think? rpitr.Duration  (default "0..10ms") pause between two operations, a duration or a range
+---@field payload? integer|string  (default "10..200") bytes of text a row
+---@field deadline? rpitr.Duration  (default "5s") after this an operation is given up
+---@field rollback? number  (default 0.02) share of the transactions that end that way
+---@field savepoint? number  (default 0.05) share of the transactions that work that way
+---@field synchronous_commit? string  the session's setting: "remote_apply"; default: the server's
+
+-- Describes a crew, as plain data; nothing is started.
+---@param options? rpitr.workload.CrewOptions
+---@return rpitr.workload.WritersSpec
 function writers.spec(options)
   local spec = args.options("workload.writers", options, SPEC)
   spec.rows = range.integers("workload.writers: rows", spec.rows, 1)
@@ -46,13 +58,21 @@ function writers.spec(options)
   return spec
 end
 
---- Creates the writers' database and its two tables on a node.
+-- Creates the writers' database and its two tables on a node.
 function writers.init(pg)
   pg:create_database(writers.database)
   local db <close> = pg:connect { dbname = writers.database }
   db:exec(SCHEMA)
 end
 
+--- Small writers at work; closable, which stops them.
+---@class rpitr.Writers
+---@field pg rpitr.Node
+---@field log string  file of the log
+---@field spec rpitr.workload.WritersSpec
+---@field package handle userdata
+---@field package started number
+---@field package ended? number
 local Crew = { __name = "rpitr.Writers" }
 Crew.__index = Crew
 
@@ -69,11 +89,8 @@ local function connection_of(pg, spec, endpoint)
   }
 end
 
---- Starts writers against a node.
--- @param pg node  holding the tables `writers.init` made
--- @param spec table  from `writers.spec`
--- @param options { log = string, seed = integer?, endpoint = { host, port }? }  `endpoint`: reach the
---   server there instead, through a proxy for example
+-- Starts writers against a node that holds the tables `writers.init` made. `endpoint`: reach the server there instead,
+-- through a proxy for example.
 function writers.start(pg, spec, options)
   local opts = args.options("writers.start", options, { log = "string", seed = "integer?", endpoint = "table?" })
   local described = { seed = opts.seed or host.options.seed }
@@ -84,8 +101,20 @@ function writers.start(pg, spec, options)
   return setmetatable({ handle = handle, pg = pg, log = opts.log, spec = spec, started = host.now() }, Crew)
 end
 
---- { acknowledged, failed, indeterminate, sessions, refused, waited, slowest, seconds, rate }: counts,
--- seconds, and acknowledged operations a second.
+---@class rpitr.workload.WritersStats
+---@field acknowledged integer  operations
+---@field failed integer  that the server refused
+---@field indeterminate integer  whose outcome nobody knows
+---@field sessions integer  connections that were made
+---@field refused integer  connections that were refused
+---@field waited number  seconds spent waiting for answers
+---@field slowest number  seconds the slowest answer took
+---@field finished boolean  whether all writers have ended
+---@field seconds number  since the start, until they were stopped
+---@field rate number  acknowledged operations a second
+
+--- What was done so far.
+---@return rpitr.workload.WritersStats
 function Crew:stats()
   local stats = host.writers_stats(self.handle)
   stats.seconds = (self.ended or host.now()) - self.started
@@ -103,7 +132,13 @@ function Crew:resume()
   host.writers_pause(self.handle, false)
 end
 
---- Waits until `n` more operations were acknowledged.
+---@class rpitr.workload.WritersWaitOptions
+---@field timeout? rpitr.Duration  (default "60s")
+
+--- Waits until `n` more operations were acknowledged. What ended the writers is raised.
+---@param n integer
+---@param options? rpitr.workload.WritersWaitOptions
+---@error timeout, io, arg
 function Crew:wait(n, options)
   local opts = args.options("writers:wait", options, { timeout = { "duration", 60 } })
   local goal = self:stats().acknowledged + n
@@ -117,15 +152,19 @@ function Crew:wait(n, options)
   end, { timeout = opts.timeout, every = 0.01, describe = n .. " acknowledged operations" })
 end
 
---- Ends the writers; each finishes the operation it is in, or gives it up at its deadline. Raises
--- when the log could not be written.
+--- Ends the writers; each finishes the operation it is in, or gives it up at its deadline.
+---@error io  the log could not be written
 function Crew:stop()
   self.ended = self.ended or host.now()
   host.writers_stop(self.handle)
 end
 
+---@class rpitr.workload.WaitGoneOptions
+---@field patience? rpitr.Duration  (default "10s") sessions that outlive it are ended
+
 --- Waits until the server has no session of a writer left: what was given up cannot commit later.
--- Sessions that outlive `patience` are ended.
+---@param options? rpitr.workload.WaitGoneOptions
+---@error timeout, arg
 function Crew:wait_gone(options)
   local opts = args.options("writers:wait_gone", options, { patience = { "duration", 10 } })
   local left = [[SELECT count(*) FROM pg_stat_activity WHERE application_name = 'rpitr writer']]

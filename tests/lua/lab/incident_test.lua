@@ -110,6 +110,22 @@ test.describe("the proof", function()
     test.equal(node:value "SELECT count(*) FROM log", 1002)
   end)
 
+  test.it("holds when nothing was committed between the backup and the incident", function()
+    local pg = support.primary { name = "backed_up_twice" }
+    local db <close> = pg:connect()
+    pitr.backup(pg, { label = "older" })
+    db:exec "CREATE TABLE log AS SELECT 1 AS n"
+    pitr.backup(pg, { label = "newer" })
+    db:exec "TRUNCATE log"
+    pg:flush_archive()
+    local found = pitr.choose(pitr.incidents(pg))
+    local node <close> = support.restore(pg, { to = found.target })
+    test.equal({ node.proof.backup, node.proof.last_commit }, { "newer", nil })
+    for _, check in ipairs(pitr.check_choice(node, found)) do
+      test.ok(check.held, check.name .. ": " .. check.detail)
+    end
+  end)
+
   test.it("fails anywhere else", function()
     local h = history()
     local list = pitr.incidents(h.pg)

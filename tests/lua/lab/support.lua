@@ -40,7 +40,7 @@ end
 local restores = 0
 
 --- Restores under a name of its own and stops the server when the test is over.
--- @return node, closable
+---@return rpitr.Node node  closable
 function support.restore(pg, options)
   restores = restores + 1
   options.name = options.name or "r" .. restores
