@@ -22,11 +22,17 @@ fn sources() -> Vec<(String, String)> {
             } else if name.ends_with(".rs") && !name.ends_with("tests.rs") || name.ends_with(".lua")
             {
                 let text = fs::read_to_string(&path).unwrap();
-                let code = text
+                let mut code = text
                     .split("#[cfg(test)]\nmod tests {")
                     .next()
                     .unwrap()
                     .to_string();
+                if name.ends_with(".lua") {
+                    let lines = code
+                        .lines()
+                        .filter(|line| !line.trim_start().starts_with("--"));
+                    code = lines.collect::<Vec<_>>().join("\n");
+                }
                 found.push((name, code));
             }
         }
@@ -138,7 +144,66 @@ fn words_after<'a>(text: &'a str, before: &'a str) -> impl Iterator<Item = &'a s
     text.split(before)
         .skip(1)
         .filter_map(|rest| rest.split('"').next())
-        .filter(|word| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+        .filter(|word| is_code(word))
+}
+
+fn is_code(word: &str) -> bool {
+    !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+}
+
+/// `raise { kind = "x", code = "y" }`; the code may be a choice between some.
+fn codes_of_lua(text: &str, found: &mut BTreeSet<String>) {
+    for table in text.split("raise").skip(1) {
+        let table = table.split("\n  end").next().unwrap();
+        let value = |key: &str| {
+            let rest = table.split(key).nth(1).unwrap_or_default();
+            rest.split([',', '\n']).next().unwrap_or_default()
+        };
+        let kind = value("kind = ").trim_matches('"');
+        // A kind that is a choice as well belongs to no code in particular.
+        let kind = if is_code(kind) { kind } else { "" };
+        for code in value("code = ")
+            .split('"')
+            .skip(1)
+            .step_by(2)
+            .filter(|word| is_code(word))
+        {
+            found.insert(format!("{kind}/{code}"));
+        }
+    }
+}
+
+/// `.code("y")`, `new(Kind::X, "y")`, and the arms of the two `fn code`.
+fn codes_of_rust(name: &str, text: &str, found: &mut BTreeSet<String>) {
+    // Two modules have helpers of their own.
+    let helper = match name {
+        "src/sql/error.rs" => "Some(\"",
+        "src/compose/error.rs" => " new(\"",
+        _ => ".code(\"",
+    };
+    found.extend(words_after(text, helper).map(|code| format!("/{code}")));
+    // `new(kind, code)` of the error modules, not `Failure::new(kind, message)`.
+    for made in text
+        .replace("Failure::new(", "")
+        .split("new(Kind::")
+        .skip(1)
+    {
+        if let Some((kind, rest)) = made.split_once(", \"")
+            && kind.chars().all(char::is_alphanumeric)
+            && let Some((code, _)) = rest.split_once("\")")
+            && is_code(code)
+        {
+            found.insert(format!("{}/{code}", kind.to_lowercase()));
+        }
+    }
+    let kind = match name {
+        "src/archive/error.rs" => "archive",
+        "src/wal/end.rs" => "wal",
+        _ => return,
+    };
+    let arms = text.split("pub fn code(&self)").nth(1).unwrap();
+    let arms = arms.split("\n    }\n").next().unwrap();
+    found.extend(words_after(arms, "=> \"").map(|code| format!("{kind}/{code}")));
 }
 
 /// Every code the sources raise: as `kind/code` where the kind stands beside it, else as `/code`.
@@ -146,42 +211,10 @@ fn codes() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (name, text) in sources() {
         if name.ends_with(".lua") {
-            for table in text.split("raise").skip(1) {
-                let table = table.split("\n  end").next().unwrap();
-                let kind = words_after(table, "kind = \"").next();
-                for code in words_after(table, "code = \"").take(1) {
-                    found.insert(format!("{}/{code}", kind.unwrap_or_default()));
-                }
-            }
-            continue;
+            codes_of_lua(&text, &mut found);
+        } else {
+            codes_of_rust(&name, &text, &mut found);
         }
-        found.extend(words_after(&text, ".code(\"").map(|code| format!("/{code}")));
-        // `new(kind, code)` of the error modules, not `Failure::new(kind, message)`.
-        let made = text.replace("Failure::new(", "");
-        for made in made.split("new(Kind::").skip(1) {
-            if let Some((kind, rest)) = made.split_once(", \"")
-                && kind.chars().all(char::is_alphanumeric)
-                && let Some((code, _)) = rest.split_once("\")")
-                && code.chars().all(|c| c.is_ascii_lowercase() || c == '_')
-            {
-                found.insert(format!("{}/{code}", kind.to_lowercase()));
-            }
-        }
-        // Two modules have helpers of their own.
-        let helper = match name.as_str() {
-            "src/sql/error.rs" => "Some(\"",
-            "src/compose/error.rs" => " new(\"",
-            _ => ".code(\"",
-        };
-        found.extend(words_after(&text, helper).map(|code| format!("/{code}")));
-        let kind = match name.as_str() {
-            "src/archive/error.rs" => "archive",
-            "src/wal/end.rs" => "wal",
-            _ => continue,
-        };
-        let arms = text.split("pub fn code(&self)").nth(1).unwrap();
-        let arms = arms.split("\n    }\n").next().unwrap();
-        found.extend(words_after(arms, "=> \"").map(|code| format!("{kind}/{code}")));
     }
     found
 }
