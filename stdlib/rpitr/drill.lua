@@ -44,6 +44,7 @@ local task = require "rpitr.task"
 ---@field expect? string[]  what must hold at the end: a metric, an operator and a value, as "rto < 90s", "rows_lost == 0", "failover.p95 < 15s"
 ---@field run fun(d: rpitr.DrillRun, arg: table<string, any>)  the drill itself, with the values of its arguments
 
+--- A drill as a script returns it; the engine runs it.
 ---@class rpitr.Drill: rpitr.drill.Header
 ---@field name string
 ---@field package parameters table[]
