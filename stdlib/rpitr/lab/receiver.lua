@@ -39,7 +39,8 @@ return function(class)
     return self
   end
 
-  --- Tells a receiver the way to its primary, for the next start: through its proxy, where it has proxies.
+  -- The way to the primary, for the next start: through its proxy, where it has proxies.
+  ---@private
   function Node:lead_to_primary()
     host.node_receive(self.handle, {
       conninfo = self.primary:link_for(self) .. " application_name=" .. self.name,
