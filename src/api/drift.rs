@@ -4,8 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::model::{Api, Class, Doc, Field, Function};
-use super::spec::{self, Spec};
+use super::lookup::Entry;
+use super::model::{Api, Class, Doc, Field};
+use super::spec::{self, Call, Spec};
 
 /// What is wrong, each with its place; empty when nothing is.
 pub fn drift(api: &Api) -> Vec<String> {
@@ -90,48 +91,96 @@ fn named_types(ty: &str) -> impl Iterator<Item = &str> {
         .map(|word| word.trim_end_matches('.'))
 }
 
+/// Specs that are put together while the library runs; `tests/api` asks the living functions instead.
+const BUILT: [&str; 1] = ["rpitr/chaos/faults.lua"];
+
 /// Holds each `args.options(...)` against the table of the function it stands in.
 fn options(api: &Api, found: &mut Vec<String>) {
     for (path, text) in &api.sources {
+        if BUILT.contains(&path.as_str()) {
+            continue;
+        }
         for call in spec::calls(text) {
             let place = format!("{path}:{}", call.line);
-            let Some(spec) = call.spec else {
-                found.push(format!("{place}: cannot read the options of {}", call.name));
-                continue;
-            };
-            for function in functions_of(api, path, &call.name, call.line) {
-                match api.options(function) {
-                    None => found.push(format!("{place}: {} describes no options", function.name)),
-                    Some(class) => compare(api, (&place, function), class, &spec, found),
+            let targets = targets(api, path, text, &call);
+            if targets.is_empty() {
+                let name = &call.name;
+                found.push(format!("{place}: {name} is no function that is described"));
+            }
+            for (name, class) in targets {
+                match (class, &call.spec) {
+                    (None, _) => found.push(format!("{place}: {name} describes no options")),
+                    (_, None) => found.push(format!("{place}: cannot read the options of {name}")),
+                    (Some(class), Some(spec)) => compare(api, (&place, &name), class, spec, found),
                 }
             }
         }
     }
 }
 
-/// The functions a check of options belongs to: those it stands in, else the one it names.
-fn functions_of<'a>(api: &'a Api, path: &str, name: &str, line: usize) -> Vec<&'a Function> {
-    let around: Vec<&Function> = api
+type Target<'a> = (String, Option<&'a Class>);
+
+/// The functions a check of options belongs to, with their tables: those it stands in, else those it
+/// names, else those that name themselves to the helper it stands in.
+fn targets<'a>(api: &'a Api, path: &str, text: &str, call: &Call) -> Vec<Target<'a>> {
+    let around: Vec<Target<'_>> = api
         .functions()
         .filter(|function| {
             let span = &function.span;
-            span.file == path && (span.line..=span.end).contains(&line)
+            span.file == path && (span.line..=span.end).contains(&call.line)
+        })
+        .map(|function| {
+            (
+                function.name.clone(),
+                api.options_in(function, &call.subject),
+            )
         })
         .collect();
-    match around.is_empty() {
-        true => api.function(name).into_iter().collect(),
-        false => around,
+    if !around.is_empty() {
+        return around;
+    }
+    if call.is_prefix {
+        let functions = api.functions();
+        return functions
+            .filter(|function| function.name.starts_with(&call.name))
+            .filter_map(|function| Some((function.name.clone(), Some(api.options(function)?))))
+            .collect();
+    }
+    if call.is_literal {
+        return named(api, &call.name).into_iter().collect();
+    }
+    let names = spec::names_given(text, call).into_iter();
+    names.filter_map(|name| named(api, &name)).collect()
+}
+
+/// `pitr.restore`; `drill`, a module that is called; `chaos.run: require`, a table in an option.
+fn named<'a>(api: &'a Api, name: &str) -> Option<Target<'a>> {
+    if let Some((function, option)) = name.split_once(": ") {
+        let options = api.options(api.function(function)?)?;
+        let fields = api.fields(options);
+        let field = fields.iter().find(|field| field.name == option)?;
+        return Some((name.to_string(), api.class(field.ty.trim_end_matches('?'))));
+    }
+    let name = name.split(' ').next().unwrap_or(name);
+    match api.find(name)? {
+        Entry::Function(function) => Some((function.name.clone(), api.options(function))),
+        Entry::Module(module) => {
+            let types = module.overloads.iter().flat_map(|call| named_types(call));
+            let mut tables = types.filter_map(|name| api.class(name));
+            let table = tables.find(|class| !class.is_handle());
+            Some((module.name.clone(), table))
+        }
+        _ => None,
     }
 }
 
 fn compare(
     api: &Api,
-    (place, function): (&str, &Function),
+    (place, name): (&str, &str),
     class: &Class,
     spec: &Spec,
     found: &mut Vec<String>,
 ) {
-    let name = &function.name;
     let described: BTreeMap<&str, &Field> = api
         .fields(class)
         .into_iter()

@@ -165,6 +165,14 @@ impl Api {
             .or_else(|| tables().next())
     }
 
+    /// The options in the parameter of that name, or wherever the function has them.
+    pub fn options_in(&self, function: &Function, param: &str) -> Option<&Class> {
+        let named = function.params.iter().find(|one| one.name == param);
+        named
+            .and_then(|param| self.tables(&param.ty).into_iter().next())
+            .or_else(|| self.options(function))
+    }
+
     /// The tables (not handles) a type names: `string|rpitr.sql.Target`, by an alias, too.
     fn tables(&self, ty: &str) -> Vec<&Class> {
         let mut found = Vec::new();

@@ -276,6 +276,13 @@ impl Reader {
                 Some(made) if silent => (elsewhere, made),
                 _ => (file, item),
             };
+            // The public comment's names of the parameters are the ones people see.
+            let own = item.comment.all("param").count();
+            let renamed = matches!(item.declaration, Declaration::Assignment { .. });
+            let params = match renamed && own == params.len() {
+                true => Vec::new(),
+                false => params,
+            };
             let method = place.is_class();
             let mut function = self.function(file, item, place.full_name(name, method), &params);
             if let Some(made) = made {
@@ -353,6 +360,7 @@ impl Reader {
         let names: Vec<&String> = names.iter().filter(|name| *name != "self").collect();
         // Of a function made elsewhere nothing is known but what its comment says.
         if names.is_empty() && !matches!(item.declaration, Declaration::Function { .. }) {
+            described.retain(|param| param.name != "self");
             function.params = described;
             return function;
         }

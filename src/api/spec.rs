@@ -8,6 +8,12 @@ pub type Spec = Vec<(String, bool)>;
 pub struct Call {
     /// What error messages call the function.
     pub name: String,
+    /// Whether the name is written there, at least how it begins.
+    pub is_literal: bool,
+    /// Whether the name is only how it begins: `"docker.wait." .. name`.
+    pub is_prefix: bool,
+    /// The expression that holds the options.
+    pub subject: String,
     pub line: usize,
     /// Nothing when the keys are not written there, nor in a table of the same file.
     pub spec: Option<Spec>,
@@ -27,16 +33,43 @@ pub fn calls(source: &str) -> Vec<Call> {
             continue;
         }
         let arguments = split(inside(&source[at + CALL.len() - 1..]));
-        let [name, _, table] = &arguments[..] else {
+        let [name, subject, table] = &arguments[..] else {
             continue;
         };
+        let quoted = name.trim_start_matches('(').strip_prefix('"');
+        let quoted = quoted.and_then(|name| name.split_once('"'));
         found.push(Call {
-            name: name.trim_matches('"').to_string(),
+            name: quoted.map_or(name.as_str(), |(name, _)| name).to_string(),
+            is_literal: quoted.is_some(),
+            is_prefix: quoted.is_some_and(|(_, rest)| rest.trim_start().starts_with("..")),
+            subject: subject.clone(),
             line: before.matches('\n').count() + 1,
             spec: spec(source, table),
         });
     }
     found
+}
+
+/// The names given to the helper a check stands in, where the name is that helper's first parameter.
+pub fn names_given(source: &str, call: &Call) -> Vec<String> {
+    let lines = source.lines().take(call.line);
+    let helper = lines
+        .filter_map(|line| line.strip_prefix("local function "))
+        .filter_map(|rest| rest.split_once('('))
+        .last();
+    let Some((helper, parameters)) = helper else {
+        return Vec::new();
+    };
+    let first = parameters.split([',', ')']).next().unwrap_or_default();
+    if first.trim() != call.name {
+        return Vec::new();
+    }
+    let head = format!("{helper}(\"");
+    source
+        .split(&head)
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next().map(str::to_string))
+        .collect()
 }
 
 fn spec(source: &str, table: &str) -> Option<Spec> {
@@ -145,7 +178,7 @@ function f(options)
     b = { "string", "}, c = 1" }, -- another, one
     d = { "table", { 1, 2 } },
   })
-  return args.options("z", options, elsewhere.SPEC)
+  return args.options("z." .. x, options, elsewhere.SPEC)
 end
 "#;
         let found = calls(source);
@@ -157,6 +190,17 @@ end
             Some(vec![key("a", false), key("until", true)])
         );
         assert_eq!(found[1].spec, Some(vec![key("b", true), key("d", true)]));
-        assert_eq!((found[2].name.as_str(), &found[2].spec), ("z", &None));
+        assert_eq!((found[2].name.as_str(), &found[2].spec), ("z.", &None));
+        assert!(found[2].is_prefix && !found[0].is_prefix);
+        assert_eq!(found[1].subject, "g(1, 2)");
+        assert_eq!(found[1].name, "drill %q");
+    }
+
+    #[test]
+    fn names_given_to_helpers() {
+        let source = "local function h(name, o)\n  return args.options(name, o, { a = \"any\" })\nend\nh(\"x.f\", o)\nh(\"x.g\", o)\n";
+        let found = calls(source);
+        assert!(!found[0].is_literal);
+        assert_eq!(names_given(source, &found[0]), ["x.f", "x.g"]);
     }
 }

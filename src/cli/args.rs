@@ -119,7 +119,8 @@ pub enum Command {
     /// Labs that exist, and standing environments: list, logs, psql, stop, start, remove, up, down
     #[command(subcommand)]
     Lab(LabCommand),
-    /// The chaos drill; `chaos heal` heals what a run left behind, `chaos replay DIR` repeats a schedule
+    /// The chaos drill; also `chaos heal`: heal what a run left behind, `chaos replay DIR`: repeat a schedule,
+    /// `chaos resume DIR`: go on with a run that was killed
     #[command(disable_help_flag = true)]
     Chaos {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -281,6 +282,14 @@ pub enum ChaosCommand {
         /// Only those of this journal, also while its run goes on
         #[arg(long, value_name = "FILE")]
         journal: Option<PathBuf>,
+    },
+    /// Go on with a run that was killed, on the lab it left
+    Resume {
+        /// The bundle: the folder the run wrote
+        dir: PathBuf,
+        /// Arguments of the drill
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
     },
     /// Run the schedule of a bundle again, on a new lab
     Replay {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use rpitr::api::{Api, Class, drift};
+use rpitr::api::{Api, Class, Function, drift};
 use serde_json::Value;
 
 use crate::common::Bench;
@@ -64,11 +64,35 @@ fn walk(api: &Api) -> Value {
         &modules.join(" "),
         &parts().join(" "),
         &serde_json::to_string(&values).unwrap(),
+        &faults(api).join(" "),
     ]);
     command.env("RPITR_STDLIB", &library);
     let run = bench.spawn(command).finish();
     run.expect(0);
     serde_json::from_str(&run.stdout).unwrap()
+}
+
+/// The functions that make faults: they put their options together as they run.
+fn faults(api: &Api) -> Vec<String> {
+    let functions = api.module("chaos").unwrap().functions.iter();
+    let makes_faults = |one: &&Function| one.span.file == "rpitr/chaos/faults.lua";
+    functions
+        .filter(makes_faults)
+        .map(|one| one.short_name().to_string())
+        .collect()
+}
+
+/// The options the faults take, held against the tables of their comments.
+fn fault_options(api: &Api, live: &Value, found: &mut Vec<String>) {
+    let taken = names(&live["options"]);
+    for name in faults(api) {
+        let name = format!("chaos.{name}");
+        let described: BTreeSet<String> = api.option_names(&name).into_iter().collect();
+        let known = taken.get(&name).map_or("", String::as_str);
+        let known = known.split(", ").filter(|key| !key.is_empty());
+        let known = known.map(str::to_string).collect();
+        compare(&format!("{name}: option "), &described, &known, found);
+    }
 }
 
 /// The parts modules are made of, by the names under which `require` knows them.
@@ -142,17 +166,54 @@ fn classes(api: &Api, live: &Value, found: &mut Vec<String>) {
         .collect();
     let no_classes = serde_json::Map::new();
     let there = live["classes"].as_object().unwrap_or(&no_classes);
-    for (name, class) in &known {
+    let lives = |class: &Class| {
+        // A table of functions inside a module, such as docker.wait, or a handle's class.
+        there
+            .get(&class.name)
+            .or_else(|| live["tables"].get(class.short_name()))
+    };
+    let short = |one: &Function| one.short_name().to_string();
+    for class in known.values() {
         // Those of Rust are asked for by name.
         if class.parents.iter().any(|parent| parent == "userdata") {
             continue;
         }
-        let described = class.methods.iter();
-        let described = described.map(|one| one.short_name().to_string()).collect();
-        let methods = there.get(*name).and_then(Value::as_array);
+        // A kind of node goes by the name of what it is a kind of.
+        let Some(home) = api
+            .ancestry(class)
+            .into_iter()
+            .find(|one| lives(one).is_some())
+        else {
+            found.push(format!("{} has a comment but does not exist", class.name));
+            continue;
+        };
+        let methods = lives(home).and_then(Value::as_array);
         let methods = methods.into_iter().flatten().filter_map(Value::as_str);
-        let methods = methods.map(str::to_string).collect();
-        compare(&format!("{name}:"), &described, &methods, found);
+        let methods: BTreeSet<String> = methods.map(str::to_string).collect();
+        let described: BTreeSet<String> = class.methods.iter().map(short).collect();
+        let owner = format!("{}:", class.name);
+        if home.name == class.name {
+            // Its own, what it has in place of its parents', what its kinds have.
+            let mut all = described.clone();
+            all.extend(
+                api.methods(class)
+                    .into_iter()
+                    .map(short)
+                    .filter(|name| methods.contains(name)),
+            );
+            for kind in known.values() {
+                if api.ancestry(kind).iter().any(|one| one.name == class.name)
+                    && lives(kind).is_none()
+                {
+                    all.extend(kind.methods.iter().map(short));
+                }
+            }
+            compare(&owner, &all, &methods, found);
+        } else {
+            let gone = described.difference(&methods);
+            found
+                .extend(gone.map(|name| format!("{owner}{name} has a comment but does not exist")));
+        }
     }
     for (name, methods) in there {
         let has_methods = methods
@@ -209,6 +270,7 @@ fn differences(api: &Api, live: &Value) -> Vec<String> {
     classes(api, live, &mut found);
     values(api, live, &mut found);
     globals(api, live, &mut found);
+    fault_options(api, live, &mut found);
     found
 }
 
@@ -232,6 +294,7 @@ fn every_name_has_an_entry_and_every_entry_a_name() {
         .remove("sleep");
     less["modules"]["timer"]["doze"] = "function".into();
     less["classes"]["rpitr.Conn"] = serde_json::json!(["query", "ask"]);
+    less["options"]["chaos.pause"] = "often".into();
     less["globals"]["surprise"] = "function".into();
     let found = differences(api, &less);
     for expected in [
@@ -240,6 +303,8 @@ fn every_name_has_an_entry_and_every_entry_a_name() {
         "rpitr.Conn:ask has no comment",
         "rpitr.Conn:exec has a comment but does not exist",
         "global surprise has no comment",
+        "chaos.pause: option often has no comment",
+        "chaos.pause: option duration has a comment but does not exist",
     ] {
         assert!(
             found.iter().any(|text| text == expected),

@@ -4,12 +4,12 @@
 local debug = rawget(_G, "whole_debug_library")
 local modules, parts = arg[1], arg[2]
 
-local out = { modules = {}, classes = {}, globals = {} }
+local out = { modules = {}, tables = {}, classes = {}, globals = {} }
 local seen = {}
 
 local function methods_of(class)
   local names = {}
-  for name, value in next, class do
+  for name, value in pairs(class) do
     if type(name) == "string" and name:sub(1, 1) ~= "_" and type(value) == "function" then
       names[#names + 1] = name
     end
@@ -24,7 +24,12 @@ local visit
 local function visit_table(value)
   local class = rawget(value, "__name")
   if type(class) == "string" and class:match "^rpitr%." then
-    out.classes[class] = methods_of(value)
+    -- Kinds of nodes share a name.
+    local names = out.classes[class] or {}
+    out.classes[class] = names
+    for _, name in ipairs(methods_of(value)) do
+      names[#names + 1] = name
+    end
   end
   for key, member in next, value do
     visit(key)
@@ -54,6 +59,9 @@ for name in modules:gmatch "%S+" do
   local module, members = _G[name], {}
   for key, value in pairs(module) do
     members[key] = type(value)
+    if type(value) == "table" then
+      out.tables[name .. "." .. key] = methods_of(value)
+    end
   end
   out.modules[name] = members
   visit(module)
@@ -63,6 +71,23 @@ for name in parts:gmatch "%S+" do
 end
 for name, value in next, _G do
   out.globals[name] = type(value)
+end
+
+-- Options that are put together while the library runs: a key nobody knows makes the function name those it takes.
+out.options = {}
+local function known_options(make, ...)
+  local ok, e = pcall(make, ...)
+  return not ok and tostring(e.hint):match "^known options: (.*)$" or nil
+end
+
+local wrong = { qqqqqqqqqqqqqqqqqq = 1 }
+for name in arg[4]:gmatch "%S+" do
+  local make = chaos[name]
+  local known = known_options(make, wrong)
+  for _, target in ipairs { "primary", "standby", "client", "receiver", "rpitr" } do
+    known = known or known_options(make, target, wrong)
+  end
+  out.options["chaos." .. name] = known
 end
 
 -- Values of Rust: their members can be asked for, not listed.

@@ -36,7 +36,9 @@ local function fields(value)
       end
     end
     local meta = getmetatable(value)
-    value = type(meta) == "table" and rawget(meta, "__index") or nil
+    local index = type(meta) == "table" and rawget(meta, "__index") or nil
+    -- Classes whose objects make some of their fields when asked keep their methods in the metatable.
+    value = type(index) == "function" and meta or index
     depth = depth + 1
   end
   return names

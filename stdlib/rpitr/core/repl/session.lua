@@ -18,17 +18,28 @@ local session = {}
 local Session = {}
 Session.__index = Session
 
--- The statements of a session see its own names first, then what every script sees.
+-- The statements of a session see its own names first, then what every script sees. `_` is nil until there is a
+-- result.
 local function environment(names)
-  return setmetatable(names, { __index = _G })
+  return setmetatable(names, {
+    __index = function(_, name)
+      return name ~= "_" and _G[name] or nil
+    end,
+  })
 end
 
 --- A session; `names` are the variables it begins with.
 function session.new(names)
-  return setmetatable(
-    { env = environment(names), command_names = commands.names, count = 0, inputs = {}, pinned = {} },
-    Session
-  )
+  return setmetatable({
+    env = environment(names),
+    command_names = commands.names,
+    count = 0,
+    inputs = {},
+    pinned = {},
+    -- Labs of other processes, and connections to nodes in the session's database.
+    attached = {},
+    connections = {},
+  }, Session)
 end
 
 -- Running a statement ---------------------------------------------------------------------------------
