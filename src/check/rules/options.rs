@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::check::finding::Rule;
-use crate::check::known::Options;
+use crate::check::options::Options;
 use crate::check::report::{Report, suggest};
 use crate::check::syntax::{Item, Span};
 
