@@ -7,7 +7,7 @@ use std::path::Path;
 use clap::{CommandFactory, FromArgMatches, Parser};
 
 use super::args::{Chaos, ChaosCommand, Cli, Command, Global, global_flags, split_trailing};
-use super::{archive, chaos, inspect, lab, report, test, verify, wal};
+use super::{archive, chaos, check, doc, inspect, lab, new, report, setup, test, verify, wal};
 use crate::engine::{Program, RunOptions, Source, find_script, run as run_engine, show_failure};
 use crate::exit;
 use crate::failure::{Failure, Kind};
@@ -52,23 +52,20 @@ pub fn run(arguments: &[OsString]) -> i32 {
         Some(Command::Help { file: Some(file) }) => with_script(&global, &file, |source| {
             start(&global, Program::Help, source, &[])
         }),
-        Some(Command::Check { files }) => files
-            .iter()
-            .map(|file| {
-                with_script(&global, file, |source| {
-                    start(&global, Program::Check, source, &[])
-                })
-            })
-            .fold(
-                exit::PASS,
-                |worst, code| if worst == exit::PASS { code } else { worst },
-            ),
+        Some(Command::Check { files, json }) => check::check(&global, &files, json),
+        Some(Command::New { name, kind }) => new::new(&name, kind)
+            .unwrap_or_else(|failure| show_failure(&failure, global.color, global.error_format)),
+        Some(Command::Setup { dir }) => setup::setup(&global, &dir)
+            .unwrap_or_else(|failure| show_failure(&failure, global.color, global.error_format)),
         Some(Command::Repl { attach, load }) => repl(&global, attach, load),
         Some(Command::Lab(command)) => lab::run(&command, &global),
         Some(Command::Chaos { arguments }) => chaos_with(arguments, &global),
         Some(Command::Wal(command)) => wal::run(&command, &global),
         Some(Command::Report(command)) => report::report(&command)
             .unwrap_or_else(|failure| show_failure(&failure, global.color, global.error_format)),
+        Some(Command::Doc { name, markdown }) => {
+            doc::doc(&global, name.as_deref(), markdown.as_deref())
+        }
         Some(Command::Completions { shell }) => inspect::completions(shell),
         Some(Command::Man) => inspect::manual(),
         Some(Command::Test { paths, only }) => test::test(&global, &paths, only),
@@ -191,14 +188,18 @@ fn repl(global: &Global, attach: Option<String>, load: Option<String>) -> i32 {
 }
 
 fn with_script(global: &Global, file: &str, action: impl FnOnce(&Source) -> i32) -> i32 {
-    let found = if file == "-" {
+    match source(file) {
+        Ok(source) => action(&source),
+        Err(failure) => show_failure(&failure, global.color, global.error_format),
+    }
+}
+
+/// A script by its name, or standard input as `-`.
+pub(super) fn source(file: &str) -> Result<Source, Failure> {
+    if file == "-" {
         standard_input()
     } else {
         find_script(file)
-    };
-    match found {
-        Ok(source) => action(&source),
-        Err(failure) => show_failure(&failure, global.color, global.error_format),
     }
 }
 
@@ -239,6 +240,7 @@ pub(super) fn options(global: &Global) -> RunOptions {
         yes: global.yes,
         color: global.color,
         error_format: global.error_format,
+        inspecting: false,
         interactive: std::io::stdin().is_terminal() && std::io::stderr().is_terminal(),
         global_flags: global_flags(),
     }

@@ -72,7 +72,7 @@ chaos.when = schedule.when
 ---@class rpitr.chaos.ScheduleOptions
 ---@field seed integer
 ---@field duration rpitr.Duration  of the run
----@field every? rpitr.Duration  (default "30..60s") pause before each fault, a duration or a range
+---@field every? rpitr.chaos.Range  (default "30..60s") pause before each fault, a duration or a range
 ---@field faults rpitr.chaos.Fault[]
 
 ---@class rpitr.chaos.Event
@@ -126,7 +126,7 @@ end
 ---@field cluster rpitr.chaos.Cluster
 ---@field seed? integer  default: the run's
 ---@field duration? rpitr.Duration  (default "60s")
----@field every? rpitr.Duration  (default "30..60s") pause before each fault, a duration or a range
+---@field every? rpitr.chaos.Range  (default "30..60s") pause before each fault, a duration or a range
 ---@field workload? rpitr.workload.WritersSpec  from `chaos.writers`; default: eight writers
 ---@field faults? rpitr.chaos.Fault[]  default: none
 ---@field targets? rpitr.chaos.TargetsOptions  from `chaos.targets`

@@ -1,5 +1,4 @@
---- The folder a run leaves behind, from which `rpitr verify` judges it: what was planned, what
---- happened, the clients' log, the WAL, the rows at the end and after each restore.
+-- The folders runs leave behind.
 
 local host, internal = ...
 local json = require "rpitr.json"
@@ -8,9 +7,11 @@ local writers = require "rpitr.workload.writers"
 
 local bundle = {}
 
----@class rpitr.chaos.Bundle
+--- The folder a run leaves behind, from which `rpitr verify` judges it: what was planned, what
+--- happened, the clients' log, the WAL, the rows at the end and after each restore.
+---@class rpitr.Bundle
 ---@field dir string
----@field temporary? boolean  nobody asked for it: it goes when the run has passed
+---@field package temporary? boolean  nobody asked for it: it goes when the run has passed
 local Bundle = { __name = "rpitr.Bundle" }
 Bundle.__index = Bundle
 
@@ -52,7 +53,7 @@ end
 
 --- Opens the folder of a run that was killed.
 ---@param dir string
----@return rpitr.chaos.Bundle
+---@return rpitr.Bundle
 function bundle.open(dir)
   local here = setmetatable({ dir = dir }, Bundle)
   for _, name in ipairs { "events.jsonl", "samples.jsonl" } do
@@ -61,10 +62,17 @@ function bundle.open(dir)
   return here
 end
 
+--- Where one of its files is.
+---@param name string
+---@return string
 function Bundle:path(name)
   return self.dir .. "/" .. name
 end
 
+--- Writes one of its files as JSON.
+---@param name string
+---@param value any
+---@error io
 function Bundle:write(name, value)
   host.bundle_write(self:path(name), json.encode(value, { pretty = true }) .. "\n")
 end
@@ -88,28 +96,49 @@ function bundle.micros(time)
 end
 
 --- Appends a line to `events.jsonl`, stamped with this machine's clock.
+---@param event table
+---@error io
 function Bundle:event(event)
   event.at_us = host.time_micros(host.time_now())
   host.fs_append(self:path "events.jsonl", json.encode(event) .. "\n")
 end
 
 --- Writes down the rows of the writers' tables on a node.
+---@param node rpitr.Node
+---@param name string  of the file
+---@return integer  how many there were
+---@error sql, io
 function Bundle:rows(node, name)
   local db <close> = node:connect { dbname = writers.database }
   return host.copy_out_file(db.handle, ROWS, self:path(name))
 end
 
 --- Copies a folder of WAL: an archive, or what a receiver got.
+---@param folder string
+---@param name string  of the copy
+---@error io
 function Bundle:wal(folder, name)
   return host.bundle_archive(folder, self:path(name))
 end
 
---- Draws targets: a list of { target = { kind, time_us | lsn | xid, inclusive }, why }.
+---@class rpitr.chaos.Draw
+---@field target { kind: string, time_us?: integer, lsn?: string, xid?: integer, inclusive: boolean }
+---@field why string
+
+--- Draws targets from the WAL.
+---@param name string  what they are for: other numbers, from the same seed
+---@param count integer
+---@param adversarial number  share that aims at places where recoveries go wrong
+---@return rpitr.chaos.Draw[]
+---@error wal, io
 function Bundle:draw(name, count, adversarial)
   return json.decode(host.bundle_draw(self.dir, name, count, adversarial))
 end
 
---- Judges the run. Returns the verdict as a table and as text; `verdict.json` holds it, too.
+--- Judges the run; `verdict.json` holds the verdict, too.
+---@return table verdict
+---@return string text  for people
+---@error wal, io
 function Bundle:judge()
   local text, shown = host.bundle_judge(self.dir)
   host.fs_write(self:path "verdict.json", text .. "\n")
@@ -117,6 +146,9 @@ function Bundle:judge()
 end
 
 --- The lines of one of the files that have one JSON value a line.
+---@param name string
+---@return table[]
+---@error io
 function Bundle:lines(name)
   local list = json.array {}
   for line in host.fs_read(self:path(name)):gmatch "[^\n]+" do

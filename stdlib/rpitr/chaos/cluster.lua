@@ -8,15 +8,16 @@ local lab = require "rpitr.lab"
 local cluster = {}
 
 ---@class rpitr.chaos.ClusterOptions
----@field standby? boolean  (default true) a streaming standby
+---@field standby? boolean  (default true)
 ---@field sync? boolean  (default false) the primary waits for the standby
 ---@field receiver? boolean  (default false) a WAL receiver, too; what it gets must be what the archive gets
----@field proxied? boolean  (default true) clients, standby and receiver reach the primary through proxies
----@field clock? boolean  (default false) clocks can be set; see `chaos.clock_step`
+---@field proxied? boolean  (default true) clients, standby and receiver reach the primary through proxies that faults of the network act in
+---@field clock? boolean  (default false) the primary's clock can be set, see `chaos.clock_step`
 ---@field wal_segment_size? rpitr.Size  (default "1MB")
----@field conf? table<string, any>  settings of the primary
----@field version? integer  PostgreSQL's major version
+---@field conf? table<string, string|number|boolean>  server parameters of the primary
+---@field version? integer  PostgreSQL's major; default: the newest that is installed
 
+--- Servers that faults are aimed at.
 ---@class rpitr.chaos.Cluster
 ---@field primary rpitr.Node
 ---@field standby? rpitr.Node
@@ -26,8 +27,9 @@ local cluster = {}
 --- Creates the servers that faults are aimed at.
 ---
 --- ```lua
---- -- needs: a lab of its own
---- local c = chaos.cluster { standby = false, receiver = true }
+--- local c = chaos.cluster { standby = false }
+--- assert(c.primary:status() == "running")
+--- c.primary:remove()
 --- ```
 ---@param options? rpitr.chaos.ClusterOptions
 ---@return rpitr.chaos.Cluster

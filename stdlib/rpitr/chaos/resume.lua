@@ -102,7 +102,7 @@ local function remove_sandboxes(nodes)
 end
 
 --- The servers of a killed run, healed and running.
----@param bundle rpitr.chaos.Bundle
+---@param bundle rpitr.Bundle
 ---@param known table  what `resume.describe` gave
 ---@return rpitr.chaos.Cluster
 ---@return string[] not_healed  faults that could not be
@@ -135,7 +135,7 @@ function resume.cluster(bundle, known)
 end
 
 --- What the run had done before it was killed, by its own events.
----@param bundle rpitr.chaos.Bundle
+---@param bundle rpitr.Bundle
 ---@return table { epoch, elapsed, fired, open, segment, over, concluded, stats }
 function resume.past(bundle, plan)
   local past = { epoch = 1, elapsed = 0, fired = {}, open = {} }

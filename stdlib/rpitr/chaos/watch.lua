@@ -58,7 +58,7 @@ end
 
 --- Starts to watch; close what it returns to end.
 ---@param here table  the run
----@param bundle rpitr.chaos.Bundle
+---@param bundle rpitr.Bundle
 ---@param crew rpitr.Writers
 ---@param started number  when the run would have begun, had it never been killed
 function watch.start(here, bundle, crew, started)
@@ -75,7 +75,7 @@ function watch.start(here, bundle, crew, started)
 end
 
 --- Puts what was seen before rpitr was killed into the report of the process that goes on.
----@param bundle rpitr.chaos.Bundle
+---@param bundle rpitr.Bundle
 function watch.recall(bundle)
   local drill = internal.current_drill
   local seen = bundle:lines "samples.jsonl"

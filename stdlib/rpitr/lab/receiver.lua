@@ -96,6 +96,7 @@ return function(class)
   end
 
   -- Refuses a node that is no receiver, for functions that take only those.
+  ---@private
   function Node:need_receiver(what)
     if self.role ~= "receiver" then
       internal.raise({

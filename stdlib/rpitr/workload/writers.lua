@@ -41,7 +41,7 @@ local SPEC = {
 ---@class rpitr.workload.CrewOptions
 ---@field n? integer  (default 8) writers
 ---@field rows? integer|string  (default "1..3") rows in the second table for each in the first
----@field think? rpitr.Duration  (default "0..10ms") pause between two operations, a duration or a range
+---@field think? rpitr.chaos.Range  (default "0..10ms") pause between two operations, a duration or a range
 ---@field payload? integer|string  (default "10..200") bytes of text a row
 ---@field deadline? rpitr.Duration  (default "5s") after this an operation is given up
 ---@field rollback? number  (default 0.02) share of the transactions that end that way
@@ -94,13 +94,12 @@ end
 -- on where it was: numbers and contents of operations are what would have come next. `endpoint`: reach the server there
 -- instead, through a proxy for example.
 function writers.start(pg, spec, options)
-  local opts = args.options("writers.start", options, { log = "string", seed = "integer?", endpoint = "table?" })
-  local described = { seed = opts.seed or host.options.seed }
+  local described = { seed = options.seed or host.options.seed }
   for key, value in pairs(spec) do
     described[key] = value
   end
-  local handle = host.writers_start(connection_of(pg, spec, opts.endpoint), described, opts.log)
-  return setmetatable({ handle = handle, pg = pg, log = opts.log, spec = spec, started = host.now() }, Crew)
+  local handle = host.writers_start(connection_of(pg, spec, options.endpoint), described, options.log)
+  return setmetatable({ handle = handle, pg = pg, log = options.log, spec = spec, started = host.now() }, Crew)
 end
 
 ---@class rpitr.workload.WritersStats
