@@ -54,7 +54,8 @@ chaos.targets = targets.spec
 ---@field commits? integer  after so many acknowledged operations
 ---@field segment? integer  once the WAL is so many segments further than at the start
 ---@field backup? boolean  while a base backup runs
----@field fraction? number  accepted, but nothing looks at it yet
+---@field promotion? boolean  while the standby is promoted: after recovery has ended, before it accepts writes. Afterwards
+---  it is made a standby again
 
 --- A fault that fires when the run has got somewhere instead of at a time.
 ---
