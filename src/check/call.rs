@@ -87,10 +87,17 @@ impl Walk<'_> {
         if self.is_lua(name, "require") {
             let argument = call.arguments.first()?;
             self.expression(argument, None);
-            if let Some(name) = argument.literal().filter(|name| !name.starts_with("rpitr.")) {
+            if let Some(name) = argument
+                .literal()
+                .filter(|name| !name.starts_with("rpitr."))
+            {
                 self.facts.requires.insert(name.to_string());
             }
-            return Some(vec![requires::required(&mut self.report, self.known, argument)]);
+            return Some(vec![requires::required(
+                &mut self.report,
+                self.known,
+                argument,
+            )]);
         }
         if self.is_lua(name, "assert") {
             return Some(self.values(&call.arguments, usize::MAX));
@@ -106,8 +113,7 @@ impl Walk<'_> {
 
     /// Code from elsewhere may declare globals, and so may whoever writes to `_G`.
     fn note_foreign(&mut self, function: &str, arguments: &[Expression]) {
-        let on_globals =
-            matches!(arguments.first().map(|first| &first.kind), Some(Kind::Name(name)) if name == "_G");
+        let on_globals = matches!(arguments.first().map(|first| &first.kind), Some(Kind::Name(name)) if name == "_G");
         if !matches!(function, "rawset" | "setmetatable") || on_globals {
             self.facts.globals_out_of_sight = true;
         }
@@ -192,9 +198,9 @@ impl Walk<'_> {
     fn check_dot(&mut self, call: &Call, name: &Name, owner: &Type) {
         let wrong = match call.arguments.first().map(|first| &first.kind) {
             None => true,
-            Some(Kind::String(_) | Kind::Integer | Kind::Float | Kind::Boolean | Kind::Table(_)) => {
-                true
-            }
+            Some(
+                Kind::String(_) | Kind::Integer | Kind::Float | Kind::Boolean | Kind::Table(_),
+            ) => true,
             Some(_) => false,
         };
         if wrong && owner.is_known() {
@@ -288,22 +294,30 @@ fn passed_on(signature: &Signature, arguments: &[Type]) -> Vec<Type> {
         _ => None,
     });
     match given {
-        Some(given) => signature.returns.iter().chain(&given.returns).cloned().collect(),
+        Some(given) => signature
+            .returns
+            .iter()
+            .chain(&given.returns)
+            .cloned()
+            .collect(),
         None => Vec::new(),
     }
 }
 
 /// What `name` stands for when `argument` is given for a parameter of type `parameter`.
 fn bind(parameter: &Type, argument: &Type, name: &str) -> Option<Type> {
-    parameter.parts().iter().find_map(|part| match (part, argument) {
-        (Type::Generic(generic), argument) if **generic == *name => Some(argument.clone()),
-        (Type::Function(Some(wanted)), Type::Function(Some(given))) => {
-            let wanted = wanted.returns.iter().zip(&given.returns);
-            wanted
-                .filter_map(|(wanted, given)| bind(wanted, given, name))
-                .next()
-        }
-        (Type::List(wanted), Type::List(given)) => bind(wanted, given, name),
-        _ => None,
-    })
+    parameter
+        .parts()
+        .iter()
+        .find_map(|part| match (part, argument) {
+            (Type::Generic(generic), argument) if **generic == *name => Some(argument.clone()),
+            (Type::Function(Some(wanted)), Type::Function(Some(given))) => {
+                let wanted = wanted.returns.iter().zip(&given.returns);
+                wanted
+                    .filter_map(|(wanted, given)| bind(wanted, given, name))
+                    .next()
+            }
+            (Type::List(wanted), Type::List(given)) => bind(wanted, given, name),
+            _ => None,
+        })
 }

@@ -122,6 +122,10 @@ mod tests {
                 width: 7
             }
         );
-        assert_eq!(Place::of(source, &(0..20)).width, 7, "of the first line only");
+        assert_eq!(
+            Place::of(source, &(0..20)).width,
+            7,
+            "of the first line only"
+        );
     }
 }

@@ -51,9 +51,7 @@ impl Walk<'_> {
         let listed = match values {
             [only] => match &only.kind {
                 Kind::Call(call) => match (&call.callee.kind, call.arguments.as_slice()) {
-                    (Kind::Name(name), [list]) if self.is_lua(name, "ipairs") => {
-                        Some((list, true))
-                    }
+                    (Kind::Name(name), [list]) if self.is_lua(name, "ipairs") => Some((list, true)),
                     (Kind::Name(name), [list]) if self.is_lua(name, "pairs") => Some((list, false)),
                     _ => None,
                 },
@@ -71,7 +69,10 @@ impl Walk<'_> {
         match types.first().map(|first| self.known.resolve(first)) {
             Some(Type::Function(Some(signature))) => signature.returns.clone(),
             Some(Type::Named(class)) => {
-                let call = self.known.table(&class).and_then(|table| table.call.clone());
+                let call = self
+                    .known
+                    .table(&class)
+                    .and_then(|table| table.call.clone());
                 call.map_or_else(Vec::new, |signature| signature.returns.clone())
             }
             _ => Vec::new(),
@@ -261,9 +262,10 @@ impl Walk<'_> {
                 expected,
                 nested: true,
                 owner: place.owner.clone(),
-                what: key
-                    .as_ref()
-                    .map_or_else(|| "an entry".into(), |key| format!("option \"{}\"", key.text)),
+                what: key.as_ref().map_or_else(
+                    || "an entry".into(),
+                    |key| format!("option \"{}\"", key.text),
+                ),
             };
             let ty = self.expression(item.value(), Some(&inner));
             if let Some(key) = key {

@@ -10,20 +10,121 @@ use crate::api;
 /// Lua's globals as rpitr leaves them (`stdlib/prelude/modules.lua` takes `package` away), and what
 /// is inside its library tables.
 const LUA_FUNCTIONS: &[&str] = &[
-    "_G", "_VERSION", "arg", "assert", "collectgarbage", "dofile", "error", "getmetatable",
-    "ipairs", "load", "loadfile", "next", "pairs", "pcall", "print", "rawequal", "rawget",
-    "rawlen", "rawset", "require", "select", "setmetatable", "tonumber", "tostring", "type",
-    "warn", "xpcall",
+    "_G",
+    "_VERSION",
+    "arg",
+    "assert",
+    "collectgarbage",
+    "dofile",
+    "error",
+    "getmetatable",
+    "ipairs",
+    "load",
+    "loadfile",
+    "next",
+    "pairs",
+    "pcall",
+    "print",
+    "rawequal",
+    "rawget",
+    "rawlen",
+    "rawset",
+    "require",
+    "select",
+    "setmetatable",
+    "tonumber",
+    "tostring",
+    "type",
+    "warn",
+    "xpcall",
 ];
 const LUA_TABLES: &[(&str, &[&str])] = &[
-    ("coroutine", &["close", "create", "isyieldable", "resume", "running", "status", "wrap", "yield"]),
+    (
+        "coroutine",
+        &[
+            "close",
+            "create",
+            "isyieldable",
+            "resume",
+            "running",
+            "status",
+            "wrap",
+            "yield",
+        ],
+    ),
     ("debug", &["getinfo", "traceback"]),
-    ("io", &["close", "flush", "input", "lines", "open", "output", "popen", "read", "stderr", "stdin", "stdout", "tmpfile", "type", "write"]),
-    ("math", &["abs", "acos", "asin", "atan", "ceil", "cos", "deg", "exp", "floor", "fmod", "huge", "log", "max", "maxinteger", "min", "mininteger", "modf", "pi", "rad", "random", "randomseed", "sin", "sqrt", "tan", "tointeger", "type", "ult"]),
-    ("os", &["clock", "date", "difftime", "execute", "exit", "getenv", "remove", "rename", "setlocale", "time", "tmpname"]),
-    ("string", &["byte", "char", "dump", "find", "format", "gmatch", "gsub", "len", "lower", "match", "pack", "packsize", "rep", "reverse", "sub", "unpack", "upper"]),
-    ("table", &["concat", "insert", "move", "pack", "remove", "sort", "unpack"]),
-    ("utf8", &["char", "charpattern", "codepoint", "codes", "len", "offset"]),
+    (
+        "io",
+        &[
+            "close", "flush", "input", "lines", "open", "output", "popen", "read", "stderr",
+            "stdin", "stdout", "tmpfile", "type", "write",
+        ],
+    ),
+    (
+        "math",
+        &[
+            "abs",
+            "acos",
+            "asin",
+            "atan",
+            "ceil",
+            "cos",
+            "deg",
+            "exp",
+            "floor",
+            "fmod",
+            "huge",
+            "log",
+            "max",
+            "maxinteger",
+            "min",
+            "mininteger",
+            "modf",
+            "pi",
+            "rad",
+            "random",
+            "randomseed",
+            "sin",
+            "sqrt",
+            "tan",
+            "tointeger",
+            "type",
+            "ult",
+        ],
+    ),
+    (
+        "os",
+        &[
+            "clock",
+            "date",
+            "difftime",
+            "execute",
+            "exit",
+            "getenv",
+            "remove",
+            "rename",
+            "setlocale",
+            "time",
+            "tmpname",
+        ],
+    ),
+    (
+        "string",
+        &[
+            "byte", "char", "dump", "find", "format", "gmatch", "gsub", "len", "lower", "match",
+            "pack", "packsize", "rep", "reverse", "sub", "unpack", "upper",
+        ],
+    ),
+    (
+        "table",
+        &[
+            "concat", "insert", "move", "pack", "remove", "sort", "unpack",
+        ],
+    ),
+    (
+        "utf8",
+        &["char", "charpattern", "codepoint", "codes", "len", "offset"],
+    ),
 ];
 
 /// A module, a handle's class or a table's class.
@@ -119,7 +220,8 @@ impl Known {
             };
             let class = format!("lua.{name}");
             self.tables.insert(class.clone(), table);
-            self.globals.insert((*name).into(), Type::Named(class.into()));
+            self.globals
+                .insert((*name).into(), Type::Named(class.into()));
         }
     }
 
@@ -146,7 +248,11 @@ impl Known {
             match table {
                 Some(table) => {
                     let kind = MemberKind::Function;
-                    let member = Member { ty, kind, ..Member::default() };
+                    let member = Member {
+                        ty,
+                        kind,
+                        ..Member::default()
+                    };
                     table.members.insert(name.to_string(), member);
                 }
                 None => {

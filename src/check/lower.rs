@@ -6,7 +6,9 @@ use full_moon::ast::punctuated::Punctuated;
 use full_moon::node::Node;
 use full_moon::tokenizer::{StringLiteralQuoteType, Token, TokenReference, TokenType};
 
-use super::syntax::{Binary, Block, Call, Expression, Function, Item, Kind, Name, Span, Statement, Unary};
+use super::syntax::{
+    Binary, Block, Call, Expression, Function, Item, Kind, Name, Span, Statement, Unary,
+};
 
 /// Parses a script that Lua itself has accepted, as [`Source::lua`](crate::engine::Source::lua) gives it. Nothing if the parser does not follow: then there
 /// is no tree to check, which is no fault of the script.
@@ -143,12 +145,13 @@ fn expression(expression_node: &ast::Expression) -> Expression {
             Box::new(expression(lhs)),
             Box::new(expression(rhs)),
         ),
-        ast::Expression::UnaryOperator { unop, expression: inner } => {
-            Kind::Unary(unary(unop), Box::new(expression(inner)))
-        }
-        ast::Expression::Parentheses { expression: inner, .. } => {
-            Kind::Parentheses(Box::new(expression(inner)))
-        }
+        ast::Expression::UnaryOperator {
+            unop,
+            expression: inner,
+        } => Kind::Unary(unary(unop), Box::new(expression(inner))),
+        ast::Expression::Parentheses {
+            expression: inner, ..
+        } => Kind::Parentheses(Box::new(expression(inner))),
         ast::Expression::Function(inner) => Kind::Function(Box::new(function(
             inner.body(),
             span(expression_node),
@@ -260,10 +263,7 @@ fn named(token: &TokenReference) -> Expression {
 }
 
 /// `prefix.a[b]:c(d)`: each suffix wraps what stands before it.
-fn chain<'a>(
-    prefix: &ast::Prefix,
-    suffixes: impl Iterator<Item = &'a ast::Suffix>,
-) -> Expression {
+fn chain<'a>(prefix: &ast::Prefix, suffixes: impl Iterator<Item = &'a ast::Suffix>) -> Expression {
     let first = match prefix {
         ast::Prefix::Name(token) => named(token),
         ast::Prefix::Expression(inner) => expression(inner),
@@ -278,9 +278,9 @@ fn chain<'a>(
             ast::Suffix::Index(ast::Index::Dot { name: field, .. }) => {
                 Kind::Field(Box::new(base), name(field))
             }
-            ast::Suffix::Index(ast::Index::Brackets { expression: key, .. }) => {
-                Kind::Index(Box::new(base), Box::new(expression(key)))
-            }
+            ast::Suffix::Index(ast::Index::Brackets {
+                expression: key, ..
+            }) => Kind::Index(Box::new(base), Box::new(expression(key))),
             ast::Suffix::Call(ast::Call::AnonymousCall(list)) => Kind::Call(Box::new(Call {
                 callee: base,
                 method: None,
@@ -329,7 +329,9 @@ fn token_span(token: &TokenReference) -> Span {
 
 fn span(node: &impl Node) -> Span {
     let start = node.start_position().map_or(0, |position| position.bytes());
-    let end = node.end_position().map_or(start, |position| position.bytes());
+    let end = node
+        .end_position()
+        .map_or(start, |position| position.bytes());
     start..end
 }
 
@@ -372,8 +374,14 @@ mod tests {
         let source = "lab.postgres { name = 'a' }:stop('fast', 1)";
         let call = first_call(source);
         let method = call.method.unwrap();
-        assert_eq!((method.text.as_str(), &source[method.span.clone()]), ("stop", "stop"));
-        assert_eq!(&source[call.callee.span.clone()], "lab.postgres { name = 'a' }");
+        assert_eq!(
+            (method.text.as_str(), &source[method.span.clone()]),
+            ("stop", "stop")
+        );
+        assert_eq!(
+            &source[call.callee.span.clone()],
+            "lab.postgres { name = 'a' }"
+        );
         assert_eq!(call.arguments.len(), 2);
         assert_eq!(call.arguments[0].literal(), Some("fast"));
     }

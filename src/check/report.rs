@@ -14,7 +14,13 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn add(&mut self, rule: Rule, span: &Span, message: impl Into<String>, hint: Option<String>) {
+    pub fn add(
+        &mut self,
+        rule: Rule,
+        span: &Span,
+        message: impl Into<String>,
+        hint: Option<String>,
+    ) {
         if self.on && self.meant_to_fail == 0 {
             self.findings.push(Finding {
                 rule,

@@ -103,7 +103,10 @@ impl Facts {
 
     /// A local function is called.
     pub fn call(&mut self, function: usize, types: &[Type], more: bool) {
-        let known = self.arguments.entry(function).or_insert_with(|| Some(Vec::new()));
+        let known = self
+            .arguments
+            .entry(function)
+            .or_insert_with(|| Some(Vec::new()));
         let Some(known) = known else {
             return;
         };

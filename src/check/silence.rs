@@ -48,8 +48,12 @@ fn says(text: &str, action: &str, rule: Rule) -> bool {
     };
     let rest = rest.trim_start_matches([':', ' ']);
     let (word, rules) = rest.split_once(':').unwrap_or((rest, ""));
-    let mut rules = rules.split(',').map(str::trim).filter(|one| !one.is_empty());
-    word.trim() == action && (rules.clone().next().is_none() || rules.any(|one| is_meant(one, rule)))
+    let mut rules = rules
+        .split(',')
+        .map(str::trim)
+        .filter(|one| !one.is_empty());
+    word.trim() == action
+        && (rules.clone().next().is_none() || rules.any(|one| is_meant(one, rule)))
 }
 
 fn is_meant(name: &str, rule: Rule) -> bool {

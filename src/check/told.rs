@@ -7,7 +7,8 @@ use crate::api::split_type;
 fn tagged<'a>(comment: &'a [String], tag: &'a str) -> impl Iterator<Item = &'a str> {
     comment.iter().filter_map(move |line| {
         let rest = line.strip_prefix("-@")?.strip_prefix(tag)?;
-        rest.starts_with(char::is_whitespace).then(|| rest.trim_start())
+        rest.starts_with(char::is_whitespace)
+            .then(|| rest.trim_start())
     })
 }
 
@@ -29,9 +30,18 @@ mod tests {
 
     #[test]
     fn tags_above_locals_and_functions() {
-        let comment = ["- Loads.".to_string(), "-@param pg? rpitr.Node  the server".into()];
-        assert_eq!(told_parameter(&comment, "pg"), Some(Type::Named("rpitr.Node".into())));
+        let comment = [
+            "- Loads.".to_string(),
+            "-@param pg? rpitr.Node  the server".into(),
+        ];
+        assert_eq!(
+            told_parameter(&comment, "pg"),
+            Some(Type::Named("rpitr.Node".into()))
+        );
         assert_eq!(told_parameter(&comment, "db"), None);
-        assert_eq!(told_type(&["-@type string[]".into()]), Some(Type::List(Type::String.into())));
+        assert_eq!(
+            told_type(&["-@type string[]".into()]),
+            Some(Type::List(Type::String.into()))
+        );
     }
 }

@@ -259,12 +259,20 @@ impl<'a> Reader<'a> {
         self.depth += 1;
         while !self.take(")") {
             if self.take("...") {
-                let ty = if self.take(":") { self.union()? } else { Type::Unknown };
+                let ty = if self.take(":") {
+                    self.union()?
+                } else {
+                    Type::Unknown
+                };
                 signature.variadic = Some(ty);
             } else {
                 let name = self.word()?.to_string();
                 self.take("?");
-                let ty = if self.take(":") { self.union()? } else { Type::Unknown };
+                let ty = if self.take(":") {
+                    self.union()?
+                } else {
+                    Type::Unknown
+                };
                 signature.parameters.push(Parameter { name, ty });
             }
             self.take(",");
@@ -329,15 +337,30 @@ mod tests {
     fn unions_lists_and_optional_types() {
         assert_eq!(
             parse("string | rpitr.Node[]"),
-            Type::Union([Type::String, Type::List(Rc::new(Type::Named("rpitr.Node".into())))].into())
+            Type::Union(
+                [
+                    Type::String,
+                    Type::List(Rc::new(Type::Named("rpitr.Node".into())))
+                ]
+                .into()
+            )
         );
         assert_eq!(parse("(string|nil)[]").parts().len(), 1);
         assert_eq!(parse("rpitr.Node?").parts()[1], Type::Nil);
         assert_eq!(
             parse("\"fast\"|\"immediate\""),
-            Type::Union([Type::Literal("fast".into()), Type::Literal("immediate".into())].into())
+            Type::Union(
+                [
+                    Type::Literal("fast".into()),
+                    Type::Literal("immediate".into())
+                ]
+                .into()
+            )
         );
-        assert_eq!(parse("table<string, integer>"), Type::Map(Rc::new(Type::Integer)));
+        assert_eq!(
+            parse("table<string, integer>"),
+            Type::Map(Rc::new(Type::Integer))
+        );
     }
 
     #[test]
@@ -361,7 +384,10 @@ mod tests {
             panic!()
         };
         assert!(record.closed.is_some() && record.fields["b"].1 && !record.fields["a"].1);
-        assert_eq!(parse("{ [string]: integer }"), Type::Map(Rc::new(Type::Integer)));
+        assert_eq!(
+            parse("{ [string]: integer }"),
+            Type::Map(Rc::new(Type::Integer))
+        );
     }
 
     #[test]

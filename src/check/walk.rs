@@ -6,8 +6,8 @@ use super::known::Known;
 use super::report::Report;
 use super::rules::{globals, members, requires};
 use super::scope::{Facts, Local, Scopes};
-use super::told::{told_parameter, told_type};
 use super::syntax::{Block, Expression, Function, Kind, Name, Statement};
+use super::told::{told_parameter, told_type};
 use super::types::{Signature, Type};
 
 #[derive(Debug)]
@@ -68,7 +68,11 @@ impl<'a> Walk<'a> {
 
     fn statement(&mut self, statement: &Statement) {
         match statement {
-            Statement::Local { names, values, comment } => self.local(names, values, comment),
+            Statement::Local {
+                names,
+                values,
+                comment,
+            } => self.local(names, values, comment),
             Statement::Assign { targets, values } => self.assign(targets, values),
             Statement::Function { target, function } => {
                 let ty = self.function(function, None);
@@ -110,7 +114,11 @@ impl<'a> Walk<'a> {
                 }
                 self.looped(std::slice::from_ref(name), vec![Type::Unknown], body);
             }
-            Statement::GenericFor { names, values, body } => {
+            Statement::GenericFor {
+                names,
+                values,
+                body,
+            } => {
                 let types = self.loop_types(values);
                 self.looped(names, types, body);
             }

@@ -116,7 +116,13 @@ fn location(
 ) {
     let column = at.column.map(|column| format!(":{column}"));
     let column = column.unwrap_or_default();
-    let _ = writeln!(out, "  {} {}:{}{column}", paint.dim("-->"), at.file, at.line);
+    let _ = writeln!(
+        out,
+        "  {} {}:{}{column}",
+        paint.dim("-->"),
+        at.file,
+        at.line
+    );
     let text = sources(&at.file).or_else(|| fs::read_to_string(&at.file).ok());
     let Some(line) = text
         .as_deref()

@@ -38,7 +38,9 @@ fn located(text: &str) -> (usize, &str) {
         .split_once("script:")
         .and_then(|(_, rest)| rest.split_once(": "))
         .and_then(|(line, message)| Some((line.parse().ok()?, message)))
-        .map_or((1, first), |(line, message): (usize, &str)| (line.max(1), message))
+        .map_or((1, first), |(line, message): (usize, &str)| {
+            (line.max(1), message)
+        })
 }
 
 #[cfg(test)]
@@ -61,7 +63,11 @@ mod tests {
         assert_eq!((at.line, at.column), (2, Some(9)));
         assert_eq!(syntax_error(&source("\u{feff}#! x\nreturn 1")), None);
         assert_eq!(
-            syntax_error(&source("goto nowhere")).unwrap().at.unwrap().line,
+            syntax_error(&source("goto nowhere"))
+                .unwrap()
+                .at
+                .unwrap()
+                .line,
             1
         );
     }

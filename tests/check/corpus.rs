@@ -16,7 +16,10 @@ fn told(name: &str, text: &str, globals: &[String]) -> Vec<String> {
     let line = |one: &rpitr::check::Finding| {
         let place = Place::of(text, &one.span);
         let rule = one.rule.name();
-        format!("{name}:{}:{} {rule} {}", place.line, place.column, one.message)
+        format!(
+            "{name}:{}:{} {rule} {}",
+            place.line, place.column, one.message
+        )
     };
     found.iter().map(line).collect()
 }
@@ -85,7 +88,10 @@ fn the_examples_of_every_page_are_right() {
     pages.extend(docs.map(|entry| entry.unwrap().path()));
     let mut wrong = Vec::new();
     let mut checked = 0;
-    for page in pages.iter().filter(|page| page.extension().is_some_and(|end| end == "md")) {
+    for page in pages
+        .iter()
+        .filter(|page| page.extension().is_some_and(|end| end == "md"))
+    {
         for code in fences(&fs::read_to_string(page).unwrap()) {
             wrong.extend(told(&page.display().to_string(), &code, &[]));
             checked += 1;
@@ -109,7 +115,9 @@ local d
 fn the_examples_of_the_library_are_right() {
     let api = Api::embedded();
     let modules = api.modules.iter().map(|module| (&module.name, &module.doc));
-    let functions = api.functions().map(|function| (&function.name, &function.doc));
+    let functions = api
+        .functions()
+        .map(|function| (&function.name, &function.doc));
     let mut wrong = Vec::new();
     let mut checked = 0;
     for (name, doc) in modules.chain(functions) {

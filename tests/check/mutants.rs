@@ -25,7 +25,9 @@ fn members(source: &str) -> Vec<std::ops::Range<usize>> {
         let line = &source[line_start..at];
         let in_text = line.contains("--") || line.matches('"').count() % 2 == 1;
         if begins && !in_text {
-            let end = (at..bytes.len()).find(|end| !word(bytes[*end])).unwrap_or(bytes.len());
+            let end = (at..bytes.len())
+                .find(|end| !word(bytes[*end]))
+                .unwrap_or(bytes.len());
             found.push(at..end);
         }
     }
@@ -36,14 +38,23 @@ fn is_found(known: &Known, source: &str, place: &std::ops::Range<usize>) -> bool
     let name = &source[place.clone()];
     let mutant = format!("{}{name}q{}", &source[..place.start], &source[place.end..]);
     let span = place.start..place.end + 1;
-    check(known, &mutant, &[]).iter().any(|one| one.span == span)
+    check(known, &mutant, &[])
+        .iter()
+        .any(|one| one.span == span)
 }
 
 #[test]
 fn most_misspelt_names_of_the_drills_are_found() {
     let known = known();
     let (mut found, mut missed) = (0, Vec::new());
-    for script in ["full_recovery", "pitr", "naive_copy", "replication_lag", "chaos", "restore"] {
+    for script in [
+        "full_recovery",
+        "pitr",
+        "naive_copy",
+        "replication_lag",
+        "chaos",
+        "restore",
+    ] {
         let source = fs::read_to_string(format!("scripts/{script}.lua")).unwrap();
         for place in members(&source) {
             if is_found(&known, &source, &place) {

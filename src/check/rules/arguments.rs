@@ -52,7 +52,10 @@ pub fn dot_for_colon(report: &mut Report, call: &Call, name: &Name) {
 
 /// `lab:postgres()` where `lab.postgres()` is meant.
 pub fn colon_for_dot(report: &mut Report, module: &str, name: &Name) {
-    let message = format!("'{}' is a function of {module}: it is called with a dot", name.text);
+    let message = format!(
+        "'{}' is a function of {module}: it is called with a dot",
+        name.text
+    );
     let hint = Some(format!("write {module}.{}(...)", name.text));
     report.add(Rule::WrongCall, &name.span, message, hint);
 }

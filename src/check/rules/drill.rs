@@ -64,7 +64,11 @@ pub fn check(report: &mut Report, name: &str, items: &[Item], metrics: &Metrics)
             None => complete = false,
         }
     }
-    if complete { closed(fields) } else { Type::Unknown }
+    if complete {
+        closed(fields)
+    } else {
+        Type::Unknown
+    }
 }
 
 fn closed(fields: BTreeMap<String, (Type, bool)>) -> Type {

@@ -30,7 +30,8 @@ pub fn read(text: &str) -> Result<&str, Wrong> {
     let value = value.trim_start();
     let measured = has_unit(value, UNITS) || has_unit(value, SIZES);
     let trailing_space = value.ends_with(char::is_whitespace);
-    if metric.is_empty() || operator.is_empty() || operator.len() > 2 || !measured || trailing_space {
+    if metric.is_empty() || operator.is_empty() || operator.len() > 2 || !measured || trailing_space
+    {
         return Err(Wrong::Grammar);
     }
     if !OPERATORS.contains(&operator) {
@@ -67,7 +68,15 @@ mod tests {
     fn what_can_never_hold_is_not() {
         assert_eq!(read("rto = 5"), Err(Wrong::Operator("=".into())));
         assert_eq!(read("rto.avg < 5s"), Err(Wrong::Aggregate("avg".into())));
-        for text in ["rto", "rto <", "rto < fast", "rto < 5x", "< 5s", "rto < 5 s s", "rto <<< 5"] {
+        for text in [
+            "rto",
+            "rto <",
+            "rto < fast",
+            "rto < 5x",
+            "< 5s",
+            "rto < 5 s s",
+            "rto <<< 5",
+        ] {
             assert_eq!(read(text), Err(Wrong::Grammar), "{text}");
         }
     }

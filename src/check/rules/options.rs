@@ -41,8 +41,9 @@ fn unknown(report: &mut Report, owner: &str, options: &Options, items: &[Item]) 
             continue;
         }
         let near = suggest(&key.text, known(), |near| format!("\"{near}\""));
-        let hint = near
-            .unwrap_or_else(|| format!("known options: {}", known().collect::<Vec<_>>().join(", ")));
+        let hint = near.unwrap_or_else(|| {
+            format!("known options: {}", known().collect::<Vec<_>>().join(", "))
+        });
         let message = format!("{owner}: unknown option \"{}\"", key.text);
         report.add(Rule::UnknownOption, &key.span, message, Some(hint));
     }
@@ -67,7 +68,12 @@ fn missing(report: &mut Report, owner: &str, options: &Options, items: &[Item], 
     for (name, (_, optional)) in &options.fields {
         if !optional && !given.contains(name) {
             let message = format!("{owner}: option \"{name}\" is required");
-            report.add(Rule::MissingOption, &(span.start..span.start + 1), message, None);
+            report.add(
+                Rule::MissingOption,
+                &(span.start..span.start + 1),
+                message,
+                None,
+            );
         }
     }
 }

@@ -8,7 +8,10 @@ use crate::check::types::Type;
 
 /// What `require(argument)` returns; a library module that does not exist is reported.
 pub fn required(report: &mut Report, known: &Known, argument: &Expression) -> Type {
-    let Some(short) = argument.literal().and_then(|name| name.strip_prefix("rpitr.")) else {
+    let Some(short) = argument
+        .literal()
+        .and_then(|name| name.strip_prefix("rpitr."))
+    else {
         return Type::Unknown;
     };
     if known.modules.contains(short) {
@@ -26,6 +29,8 @@ pub fn required(report: &mut Report, known: &Known, argument: &Expression) -> Ty
 /// A local that holds a library module and is never read.
 pub fn unused(report: &mut Report, name: &Name, module: &str) {
     let message = format!("'{}' is required and never used", name.text);
-    let hint = Some(format!("{module} is there without require; remove the line"));
+    let hint = Some(format!(
+        "{module} is there without require; remove the line"
+    ));
     report.add(Rule::UnusedRequire, &name.span, message, hint);
 }

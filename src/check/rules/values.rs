@@ -67,10 +67,7 @@ fn fits(known: &Known, part: &Type, value: &Expression) -> Option<bool> {
         // 5.0 is an integer to Lua's libraries.
         (Type::Integer, Kind::Float) => return None,
         (Type::Function(_), Kind::Function(_)) => true,
-        (
-            Type::List(_) | Type::Map(_) | Type::Table | Type::Record(_),
-            Kind::Table(_),
-        ) => true,
+        (Type::List(_) | Type::Map(_) | Type::Table | Type::Record(_), Kind::Table(_)) => true,
         (Type::Nil, Kind::Nil) => true,
         _ => false,
     };
@@ -181,9 +178,9 @@ fn wanted(known: &Known, expected: &Type, value: &Expression) -> (String, Option
     if !choices.is_empty() {
         words.insert(0, format!("one of {}", choices.join(", ")));
     }
-    let hint = value.literal().and_then(|text| {
-        suggest(text, choices.iter().copied(), |near| format!("\"{near}\""))
-    });
+    let hint = value
+        .literal()
+        .and_then(|text| suggest(text, choices.iter().copied(), |near| format!("\"{near}\"")));
     (words.join(" or "), hint)
 }
 
@@ -196,7 +193,11 @@ fn in_words(ty: &Type) -> String {
         Type::Function(_) => "a function".into(),
         Type::Named(name) => {
             let short = name.strip_prefix("rpitr.").unwrap_or(name);
-            let article = if short.starts_with(['A', 'E', 'I', 'O', 'U']) { "an" } else { "a" };
+            let article = if short.starts_with(['A', 'E', 'I', 'O', 'U']) {
+                "an"
+            } else {
+                "a"
+            };
             format!("{article} {short}")
         }
         _ => "a table".into(),
