@@ -40,6 +40,7 @@ bench: build
 	bash benches/drill.sh
 	bash benches/wal.sh
 	bash benches/docker.sh
+	bash benches/repl.sh
 
 clean:
 	$(CARGO) clean
