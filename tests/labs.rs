@@ -41,4 +41,4 @@ macro_rules! suites {
     };
 }
 
-suites! { capture damage files incident lab pitr replication rules sql verify wal }
+suites! { capture damage files incident lab messages pitr replication rules sql verify wal }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 
+use super::new::ScriptKind;
 use super::wal::WalCommand;
 use crate::engine::{ErrorFormat, Keep};
 use crate::report::ColorChoice;
@@ -94,6 +95,18 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Write a first script of your own: a drill that runs, with comments that teach
+    New {
+        /// Its name, or a path: NAME.lua is written (a test: NAME_test.lua)
+        name: String,
+        #[arg(long, value_enum, default_value_t)]
+        kind: ScriptKind,
+    },
+    /// Write into a project what an editor needs to complete and check scripts: .luarc.json and stubs
+    Setup {
+        #[arg(default_value = ".")]
+        dir: PathBuf,
+    },
     /// An interactive session: Lua with everything loaded, on a lab
     Repl {
         /// A lab to attach to; rpitr lab ls lists them
@@ -106,7 +119,8 @@ pub enum Command {
     /// Labs that exist, and standing environments: list, logs, psql, stop, start, remove, up, down
     #[command(subcommand)]
     Lab(LabCommand),
-    /// The chaos drill; `chaos heal` heals what a run left behind, `chaos replay DIR` repeats a schedule
+    /// The chaos drill; also `chaos heal`: heal what a run left behind, `chaos replay DIR`: repeat a schedule,
+    /// `chaos resume DIR`: go on with a run that was killed
     #[command(disable_help_flag = true)]
     Chaos {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -268,6 +282,14 @@ pub enum ChaosCommand {
         /// Only those of this journal, also while its run goes on
         #[arg(long, value_name = "FILE")]
         journal: Option<PathBuf>,
+    },
+    /// Go on with a run that was killed, on the lab it left
+    Resume {
+        /// The bundle: the folder the run wrote
+        dir: PathBuf,
+        /// Arguments of the drill
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
     },
     /// Run the schedule of a bundle again, on a new lab
     Replay {

@@ -24,6 +24,6 @@ pub use options::{ErrorFormat, Keep, RunOptions};
 pub use render::{RenderOptions, render, render_json};
 pub use run::{Outcome, Program, Tally, run, show_failure};
 pub use scope::{CONTEXT, Reason, Scope, TaskContext, current, human};
-pub use signals::Roots;
+pub use signals::{Roots, Target};
 pub use state::{Engine, Shared, shared};
 pub use syntax::syntax_error;

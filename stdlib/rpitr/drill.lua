@@ -44,6 +44,7 @@ local task = require "rpitr.task"
 ---@field expect? string[]  what must hold at the end: a metric, an operator and a value, as "rto < 90s", "rows_lost == 0", "failover.p95 < 15s"
 ---@field run fun(d: rpitr.DrillRun, arg: table<string, any>)  the drill itself, with the values of its arguments
 
+--- A drill that was declared; a file returns it.
 ---@class rpitr.Drill: rpitr.drill.Header
 ---@field name string
 ---@field package parameters table[]
@@ -65,6 +66,7 @@ local HEADER = {
   args = "table?",
   budget = "duration?",
   expect = "table?",
+  supervised = "boolean?",
   run = "function",
 }
 
@@ -355,6 +357,9 @@ function module.execute(drill, request)
     arguments.print_help(drill)
     host.print "\nDry run: nothing was started."
     return 0
+  end
+  if drill.supervised and not host.is_supervised() then
+    return host.supervise()
   end
   local run = setmetatable({ report = report.new(drill, values), deferred = {}, drill = drill }, Run)
   internal.current_drill = run

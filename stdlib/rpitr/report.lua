@@ -135,24 +135,32 @@ function Report:elapsed()
   return host.now() - self.started_at
 end
 
---- Keeps a measurement of this moment; the report draws all of a name as a plot.
+--- Begins the run's time `seconds` earlier: it goes on with what another process began.
+---@param seconds number
+function Report:reach_back(seconds)
+  self.started_at = self.started_at - seconds
+end
+
+--- Keeps a measurement of this moment, or of second `at`; the report draws all of a name as a plot.
 ---@param name string
 ---@param value number
 ---@param unit? string
-function Report:sample(name, value, unit)
+---@param at? number
+function Report:sample(name, value, unit, at)
   local series = self.data.series[name] or { unit = unit or "", points = json.array {} }
   self.data.series[name] = series
-  series.points[#series.points + 1] = { self:elapsed(), value }
+  series.points[#series.points + 1] = { at or self:elapsed(), value }
 end
 
 --- Marks a stretch of time in the plots. Returns a function that ends it.
 ---@param label string
----@return fun()
-function Report:band(label)
-  local band = { label = label, from = self:elapsed() }
+---@param at? number  the second it begins, if not now
+---@return fun(to?: number)
+function Report:band(label, at)
+  local band = { label = label, from = at or self:elapsed() }
   self.data.bands[#self.data.bands + 1] = band
-  return function()
-    band.to = band.to or self:elapsed()
+  return function(to)
+    band.to = band.to or to or self:elapsed()
   end
 end
 

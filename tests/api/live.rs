@@ -64,11 +64,35 @@ fn walk(api: &Api) -> Value {
         &modules.join(" "),
         &parts().join(" "),
         &serde_json::to_string(&values).unwrap(),
+        &faults(api).join(" "),
     ]);
     command.env("RPITR_STDLIB", &library);
     let run = bench.spawn(command).finish();
     run.expect(0);
     serde_json::from_str(&run.stdout).unwrap()
+}
+
+/// The functions that make faults: they put their options together as they run.
+fn faults(api: &Api) -> Vec<String> {
+    let functions = api.module("chaos").unwrap().functions.iter();
+    let makes_faults = |one: &&Function| one.span.file == "rpitr/chaos/faults.lua";
+    functions
+        .filter(makes_faults)
+        .map(|one| one.short_name().to_string())
+        .collect()
+}
+
+/// The options the faults take, held against the tables of their comments.
+fn fault_options(api: &Api, live: &Value, found: &mut Vec<String>) {
+    let taken = names(&live["options"]);
+    for name in faults(api) {
+        let name = format!("chaos.{name}");
+        let described: BTreeSet<String> = api.option_names(&name).into_iter().collect();
+        let known = taken.get(&name).map_or("", String::as_str);
+        let known = known.split(", ").filter(|key| !key.is_empty());
+        let known = known.map(str::to_string).collect();
+        compare(&format!("{name}: option "), &described, &known, found);
+    }
 }
 
 /// The parts modules are made of, by the names under which `require` knows them.
@@ -246,6 +270,7 @@ fn differences(api: &Api, live: &Value) -> Vec<String> {
     classes(api, live, &mut found);
     values(api, live, &mut found);
     globals(api, live, &mut found);
+    fault_options(api, live, &mut found);
     found
 }
 
@@ -269,6 +294,7 @@ fn every_name_has_an_entry_and_every_entry_a_name() {
         .remove("sleep");
     less["modules"]["timer"]["doze"] = "function".into();
     less["classes"]["rpitr.Conn"] = serde_json::json!(["query", "ask"]);
+    less["options"]["chaos.pause"] = "often".into();
     less["globals"]["surprise"] = "function".into();
     let found = differences(api, &less);
     for expected in [
@@ -277,6 +303,8 @@ fn every_name_has_an_entry_and_every_entry_a_name() {
         "rpitr.Conn:ask has no comment",
         "rpitr.Conn:exec has a comment but does not exist",
         "global surprise has no comment",
+        "chaos.pause: option often has no comment",
+        "chaos.pause: option duration has a comment but does not exist",
     ] {
         assert!(
             found.iter().any(|text| text == expected),

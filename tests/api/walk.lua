@@ -73,6 +73,23 @@ for name, value in next, _G do
   out.globals[name] = type(value)
 end
 
+-- Options that are put together while the library runs: a key nobody knows makes the function name those it takes.
+out.options = {}
+local function known_options(make, ...)
+  local ok, e = pcall(make, ...)
+  return not ok and tostring(e.hint):match "^known options: (.*)$" or nil
+end
+
+local wrong = { qqqqqqqqqqqqqqqqqq = 1 }
+for name in arg[4]:gmatch "%S+" do
+  local make = chaos[name]
+  local known = known_options(make, wrong)
+  for _, target in ipairs { "primary", "standby", "client", "receiver", "rpitr" } do
+    known = known or known_options(make, target, wrong)
+  end
+  out.options["chaos." .. name] = known
+end
+
 -- Values of Rust: their members can be asked for, not listed.
 local values = { Lsn = lsn "0/1", Time = time.now() }
 out.values = {}

@@ -133,18 +133,17 @@ impl From<Error> for Failure {
             Error::Gone { .. } => new(Kind::State, "container_gone"),
             Error::CutShort { .. } => new(Kind::State, "cut_short")
                 .hint("the container was stopped, killed or removed; docker ps -a shows it"),
-            Error::Api { ref source, .. } => {
-                let kind = match status(source) {
-                    Some(_) => Kind::State,
-                    None => Kind::Environment,
-                };
-                new(kind, "docker")
-            }
+            Error::Api { ref source, .. } => match status(source) {
+                Some(_) => new(Kind::State, "docker"),
+                None => new(Kind::Environment, "docker"),
+            },
             Error::Script { stderr, .. } => {
-                let full = stderr.contains("No space left on device");
-                let kind = if full { Kind::Environment } else { Kind::Io };
-                new(kind, if full { "disk_full" } else { "container_file" })
-                    .detail(stderr.trim_end())
+                let failure = if stderr.contains("No space left on device") {
+                    new(Kind::Environment, "disk_full")
+                } else {
+                    new(Kind::Io, "container_file")
+                };
+                failure.detail(stderr.trim_end())
             }
             Error::Answer { .. } => new(Kind::Internal, "docker_answer"),
         }

@@ -71,7 +71,7 @@ end
 --- local fault = chaos.pause("primary", "5..20s")
 --- assert(fault.duration[2] == 20)
 --- ```
----@param target "primary"|"standby"
+---@param target "primary"|"standby"|"receiver"
 ---@param options? rpitr.chaos.Range|rpitr.chaos.FaultOptions
 ---@return rpitr.chaos.Fault
 ---@error arg
@@ -118,8 +118,8 @@ end
 ---@class rpitr.chaos.RestartOptions: rpitr.chaos.FaultOptions
 ---@field mode? "smart"|"fast"|"immediate"  (default "fast")
 
---- Stops a server in order and starts it again. It is over when it has happened.
----@param target "primary"|"standby"
+--- Stops a server, or the WAL receiver, in order and starts it again. It is over when it has happened.
+---@param target "primary"|"standby"|"receiver"
 ---@param options? rpitr.chaos.Range|rpitr.chaos.RestartOptions
 ---@return rpitr.chaos.Fault
 ---@error arg

@@ -17,7 +17,7 @@ local MARK = "# rpitr: for one run only; rpitr lab up takes it out"
 local STOP_SIGNALS = { smart = "SIGTERM", fast = "SIGINT", immediate = "SIGQUIT" }
 
 --- A server of a standing environment. Of a node's methods `initdb`, `archive_into`, `new_archive`, `wipe` and `limit` are
---- refused: its files are not ours.
+--- refused: its files are not ours. `start` waits for up to two minutes.
 ---@class rpitr.AttachedNode: rpitr.Node
 ---@field environment rpitr.Environment
 ---@field container string  name of its container
@@ -251,7 +251,7 @@ function Attached:write_conf(settings)
   end
   local lines = { conf_without_ours(self) .. MARK }
   for name, value in pairs(self.conf) do
-    local text = type(value) == "boolean" and (value and "on" or "off") or tostring(value)
+    local text = node.parameter(value)
     lines[#lines + 1] = ("%s = '%s'"):format(name, text:gsub("'", "''"))
   end
   local text = table.concat(lines, "\n") .. "\n"

@@ -26,14 +26,9 @@ local node = {}
 ---@field log? string  file of the server's log
 ---@field host string
 ---@field port integer
-
---- The lab a node is in.
----@class rpitr.Lab
----@field handle userdata
----@field info rpitr.lab.Info
----@field nodes table<string, rpitr.Node>
----@field archives integer  how many were made
----@field superuser string
+---@field archive? string  as far as the lab's record has it
+---@field slot? string  as far as the lab's record has it
+---@field follows? string  name of the node it follows or receives from, as far as the lab's record has it
 
 --- One PostgreSQL server, or one receiver of WAL. Closable: leaving the block stops the server, its files stay with
 --- the lab until the run ends.
@@ -49,7 +44,7 @@ local node = {}
 ---@field settings? table<string, any>  what `write_conf` has set
 ---@field primary? rpitr.Node  whom it follows or receives from
 ---@field receivers? rpitr.Node[]  those that receive from it
----@field slot? string  a receiver's replication slot
+---@field slot? string  a standby's or receiver's replication slot
 ---@field synchronous? boolean  whether the primary waits for this receiver
 ---@field proxied? boolean  whether it is reached through proxies
 ---@field edges? table<string, rpitr.lab.Edge>  its proxies, by who goes through them
@@ -71,7 +66,7 @@ Node.__index = Node
 -- What other kinds of nodes are made from.
 node.class = Node
 
---- A kind of node that differs from a lab's own in some methods. `lazy`: fields that are made when somebody
+-- A kind of node that differs from a lab's own in some methods. `lazy`: fields that are made when somebody
 -- asks for them.
 function node.derive(lazy)
   local kind = setmetatable({ __name = Node.__name, __tostring = Node.__tostring }, { __index = Node })
@@ -86,7 +81,7 @@ function node.derive(lazy)
   return kind
 end
 
---- Wraps a host node. Labs call this.
+-- Wraps a host node. Labs call this.
 function node.attach(handle, lab, role, kind)
   local info = host.node_info(handle)
   internal.environment.postgresql = info.version
@@ -234,6 +229,11 @@ end
 
 -- Configuration --------------------------------------------------------------------------------------
 
+-- A parameter's value as PostgreSQL reads and shows it.
+function node.parameter(value)
+  return type(value) == "boolean" and (value and "on" or "off") or tostring(value)
+end
+
 --- Sets server parameters for the next start. They live in a file of their own, included last.
 ---
 --- ```lua
@@ -247,7 +247,7 @@ function Node:write_conf(settings)
   end
   local written = {}
   for name, value in pairs(self.settings) do
-    written[name] = type(value) == "boolean" and (value and "on" or "off") or tostring(value)
+    written[name] = node.parameter(value)
   end
   host.node_write_conf(self.handle, written)
 end
@@ -257,16 +257,17 @@ end
 --- ```lua
 --- pg:configure { checkpoint_timeout = "10min" }
 --- ```
----@param settings table<string, string|number|boolean>  each value as SHOW prints it: "10min", not "600s"
+---@param settings table<string, string|number|boolean>  each value as SHOW prints it ("10min", not "600s"); booleans for on and off
 ---@error timeout  a parameter does not hold: it needs a restart, or its value is shown otherwise
 function Node:configure(settings)
   self:write_conf(settings)
   self:reload()
   for name, value in pairs(settings) do
+    local wanted = node.parameter(value)
     timer.eventually(function()
       local shown = self:setting(name)
-      return shown == tostring(value) or shown == tostring(value):gsub('^"(.*)"$', "%1")
-    end, { timeout = "10s", describe = ("%s = %s on %s"):format(name, tostring(value), self.name) })
+      return shown == wanted or shown == wanted:gsub('^"(.*)"$', "%1")
+    end, { timeout = "10s", describe = ("%s = %s on %s"):format(name, wanted, self.name) })
   end
 end
 

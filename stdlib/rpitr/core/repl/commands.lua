@@ -26,7 +26,7 @@ end
 local BEGINNINGS = [[
 Three lines to begin with:
   pg = lab.postgres {}                      a primary with an archive; it is removed when you leave
-  backup = pitr.backup(pg)                  a base backup
+  base = pitr.backup(pg)                    a base backup
   r = pitr.restore(pg, { to = "latest" })   recover beside it, and prove it
 
 Any Lua works, results are shown; `local` names stay. A statement may go over several lines.
