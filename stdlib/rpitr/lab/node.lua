@@ -395,6 +395,9 @@ function Node:whole_log()
   return (host.node_log(self.handle))
 end
 
+-- Raises unless nodes of this run can read the node's archive and backups.
+function Node:assert_readable() end
+
 -- Logs -------------------------------------------------------------------------------------------------
 
 ---@class rpitr.lab.LogOptions
