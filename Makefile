@@ -24,6 +24,7 @@ lint:
 	$(CARGO) clippy --all-targets -- -D warnings
 	@if command -v stylua >/dev/null; then stylua --check stdlib scripts tests benches; \
 	 else echo "stylua is not installed: Lua formatting was not checked"; fi
+	@sh tools/lint_lua.sh
 
 format:
 	$(CARGO) fmt

@@ -20,11 +20,17 @@
 --   rpitr chaos --duration 10m     the real thing: a fault every 30 to 60 seconds
 --   rpitr chaos --bundle DIR       keep everything; rpitr verify DIR judges it again
 
--- The events of the exercise: the receiver restarted, the primary frozen, the standby frozen; and what else the
--- night brings.
+-- The events of the exercise: the primary frozen, rpitr itself killed, the receiver restarted, the standby frozen; and
+-- what else the night brings.
 local function faults_of(arg, pause, cluster)
-  local list = {
-    chaos.pause("primary", pause),
+  local list = { chaos.pause("primary", pause), chaos.kill_orchestrator() }
+  if cluster.receiver then
+    list[#list + 1] = chaos.restart "receiver"
+  end
+  if cluster.standby then
+    list[#list + 1] = chaos.pause("standby", pause)
+  end
+  for _, fault in ipairs {
     chaos.kill_tree "primary",
     chaos.immediate "primary",
     chaos.kill_backend "primary",
@@ -33,14 +39,16 @@ local function faults_of(arg, pause, cluster)
     chaos.reset "client",
     chaos.archive_fail { count = 3, duration = pause },
     chaos.restart "primary",
-  }
+  } do
+    list[#list + 1] = fault
+  end
   if cluster.standby then
-    list[#list + 1] = chaos.pause("standby", pause)
     list[#list + 1] = chaos.cut_pair("standby", pause)
     list[#list + 1] = chaos.kill_tree "standby"
   end
   if cluster.receiver then
     list[#list + 1] = chaos.kill_capturer()
+    list[#list + 1] = chaos.cut_pair("receiver", pause)
   end
   if arg.faults ~= "all" then
     local wanted, kept = {}, {}
@@ -57,6 +65,33 @@ local function faults_of(arg, pause, cluster)
   return list
 end
 
+local function new_run(d, arg, say)
+  local cluster = d:step("a primary with an archive, a standby, a WAL receiver, proxies in between", function()
+    return chaos.cluster {
+      standby = arg.standby,
+      receiver = arg.receiver,
+      wal_segment_size = arg.segment,
+      version = arg.version > 0 and arg.version or nil,
+    }
+  end)
+  local duration = arg.quick and "40s" or arg.duration
+  local title = ("%d writers for %s, faults, then %d restores"):format(arg.writers, duration, arg.restores)
+  return d:step(title, function()
+    local long = chaos.seconds(duration) >= 300
+    return chaos.run {
+      cluster = cluster,
+      duration = duration,
+      every = arg.every ~= "auto" and arg.every or (long and "30..60s" or "1..3s"),
+      workload = chaos.writers { n = arg.writers, think = arg.think, deadline = "5s" },
+      faults = faults_of(arg, long and "5..20s" or "500ms..2s", cluster),
+      targets = chaos.targets { bundle = arg.targets, restores = arg.restores, parallel = arg.parallel },
+      schedule = arg.replay ~= "" and chaos.read_schedule(arg.replay) or nil,
+      dir = arg.bundle ~= "" and arg.bundle or nil,
+      say = say,
+    }
+  end)
+end
+
 return drill "chaos" {
   summary = "Faults under load, then recovery to random and to nasty moments, compared commit by commit.",
   tags = { "chaos", "pitr" },
@@ -70,12 +105,16 @@ return drill "chaos" {
     restores = { 10, "targets restored for real" },
     parallel = { 2, "restores at a time" },
     standby = { true, "with a streaming standby" },
+    receiver = { true, "with a WAL receiver, whose segments are compared with the archive" },
     segment = { "4MB", "size of a WAL segment" },
     version = { 0, "PostgreSQL major version; 0 is the newest installed" },
+    quick = { false, "about a minute in all, whatever duration says" },
     replay = { "", "run the schedule of this bundle again" },
+    resume = { "", "go on with the killed run of this bundle" },
     bundle = { "", "keep the bundle in this folder; rpitr verify judges it again" },
   },
   budget = "90m",
+  supervised = true,
   expect = {
     "operations >= 1000",
     "lost == 0",
@@ -88,33 +127,17 @@ return drill "chaos" {
 
   run = function(d, arg)
     lab.needs_own "it injects faults whose undo knows labs only"
-    local cluster = d:step("a primary with an archive, a standby, proxies in between", function()
-      return chaos.cluster {
-        standby = arg.standby,
-        wal_segment_size = arg.segment,
-        version = arg.version > 0 and arg.version or nil,
-      }
-    end)
-
-    local result = d:step(
-      ("%d writers for %s, faults, then %d restores"):format(arg.writers, arg.duration, arg.restores),
-      function()
-        local long = chaos.seconds(arg.duration) >= 300
-        return chaos.run {
-          cluster = cluster,
-          duration = arg.duration,
-          every = arg.every ~= "auto" and arg.every or (long and "30..60s" or "1..3s"),
-          workload = chaos.writers { n = arg.writers, think = arg.think, deadline = "5s" },
-          faults = faults_of(arg, long and "5..20s" or "500ms..2s", cluster),
-          targets = chaos.targets { bundle = arg.targets, restores = arg.restores, parallel = arg.parallel },
-          schedule = arg.replay ~= "" and chaos.read_schedule(arg.replay) or nil,
-          dir = arg.bundle ~= "" and arg.bundle or nil,
-          say = function(text)
-            d:say(text)
-          end,
-        }
-      end
-    )
+    local function say(text)
+      d:say(text)
+    end
+    local result
+    if arg.resume ~= "" then
+      result = d:step("the servers of the killed run, the rest of its faults, then its restores", function()
+        return chaos.resume(arg.resume, { say = say })
+      end)
+    else
+      result = new_run(d, arg, say)
+    end
 
     local verdict = result.verdict
     d:say(result.text)

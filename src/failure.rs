@@ -44,6 +44,24 @@ pub enum Kind {
 }
 
 impl Kind {
+    pub const ALL: [Kind; 15] = [
+        Kind::Arg,
+        Kind::State,
+        Kind::Timeout,
+        Kind::Cancelled,
+        Kind::Interrupted,
+        Kind::Io,
+        Kind::Environment,
+        Kind::Postgres,
+        Kind::Sql,
+        Kind::Wal,
+        Kind::Archive,
+        Kind::Verify,
+        Kind::Assert,
+        Kind::Script,
+        Kind::Internal,
+    ];
+
     /// The name scripts see.
     pub fn name(self) -> &'static str {
         match self {

@@ -7,6 +7,8 @@
 //! stdlib/rpitr/*.lua           the public Lua API
 //! bindings                     private host functions behind it: convert, guard, return
 //! engine                       the only place that knows mlua's internals: state, tasks, errors
+//! api                          what the library says of itself: help, completion, checks
+//! check                        what is wrong with a script, told without running it
 //! chaos                        faults, their journal and their guardian
 //! compose runtime postgres sql wal archive catalogue workload verify report      plain Rust
 //! cli repl                     thin front ends over the engine
@@ -15,10 +17,12 @@
 // In the library only: in tests an unwrap is an assertion.
 #![warn(clippy::unwrap_used, clippy::expect_used)]
 
+pub mod api;
 pub mod archive;
 pub mod bindings;
 pub mod catalogue;
 pub mod chaos;
+pub mod check;
 pub mod cli;
 pub mod compose;
 pub mod engine;

@@ -96,3 +96,29 @@ fn every_local_link_leads_somewhere() {
         }
     }
 }
+
+/// Scripts find modules as globals; what tells language servers so must name every one of them.
+#[test]
+fn editors_know_every_module() {
+    let mut modules: Vec<String> = fs::read_dir("stdlib/rpitr")
+        .unwrap()
+        .filter_map(|entry| {
+            Some(
+                entry
+                    .ok()?
+                    .file_name()
+                    .to_str()?
+                    .strip_suffix(".lua")?
+                    .to_string(),
+            )
+        })
+        .map(|name| format!("{name} = require \"rpitr.{name}\""))
+        .collect();
+    modules.sort();
+    let text = fs::read_to_string("tools/editor/modules.lua").unwrap();
+    let declared: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains(" = require "))
+        .collect();
+    assert_eq!(declared, modules);
+}

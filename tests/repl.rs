@@ -108,10 +108,114 @@ fn a_server_in_a_piped_session_is_gone_afterwards() {
     bench.assert_clean(&[]);
 }
 
+#[test]
+fn the_sessions_own_commands() {
+    let bench = Bench::new();
+    let drill = bench.script(
+        "small.lua",
+        "return drill 'small' { summary = 's', args = { n = { 1, 'n' } }, run = function(d, arg) d:check('three', arg.n == 3) end }",
+    );
+    let input = format!(
+        "_\n'one'\n{{ 1, 2 }}\n_3\n:results\n:time 6 * 7\n:tasks\ntask.spawn(timer.sleep, 5);\n:tasks\n:run {drill} --n 3\n:psql\n:db\n:attach\n"
+    );
+    let (out, err, code) = piped(&bench, &input);
+    for said in [
+        "_2 = \"one\"",
+        "_3 = { 1, 2 }",
+        "\n42\n",
+        "0 running",
+        "1 running",
+        "PROVED",
+        "postgres",
+    ] {
+        assert!(out.contains(said), "{said}: {out}\n{err}");
+    }
+    for said in ["there is no server yet", ":attach LAB"] {
+        assert!(err.contains(said), "{said}: {err}");
+    }
+    assert_eq!(code, Some(11));
+}
+
+/// A lab with a shop that stays until it is removed; gives its id.
+fn kept_lab(bench: &Bench) -> String {
+    let run = bench.run(&[
+        "--keep",
+        "-e",
+        r#"local pg = lab.postgres {}
+        lab.standby(pg, { name = "standby-2" })
+        pg:create_database "shop"
+        local db = pg:connect { dbname = "shop" }
+        db:exec "CREATE TABLE customer_orders AS SELECT g AS id FROM generate_series(1, 30) g"
+        pitr.backup(pg)
+        print(lab.info().id)"#,
+    ]);
+    run.expect(0);
+    run.stdout.lines().next().unwrap().to_string()
+}
+
+#[test]
+fn a_session_on_a_kept_lab() {
+    let bench = Bench::new();
+    let id = kept_lab(&bench);
+    let attach = |name: &str, input: &str| {
+        let mut command = bench.command(&["repl", "--attach", name]);
+        command.stdin(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        let done = child.wait_with_output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (text(&done.stdout), text(&done.stderr), done.status.code())
+    };
+    let (out, err, code) = attach(
+        &id,
+        "standby_2:status()\nstandby == standby_2\nprimary:exec({ 'pg_controldata', primary.data }).code\n\
+         :sql SELECT count(*) FROM customer_orders\n:psql standby-2 -c 'SELECT pg_is_in_recovery() AS r'\n\
+         primary:configure { work_mem = '5MB' }\nprimary:setting 'archive_mode'\n\
+         pitr.restore(primary, { to = 'latest' }):status()\n:lab\n",
+    );
+    assert_eq!(code, Some(0), "{err}");
+    assert!(
+        out.starts_with("\"standby\"\ntrue\n0\ncount\n   30\n(1 row)\n"),
+        "{out}\n{err}"
+    );
+    for said in ["t\n(1 row)", "\"on\"", "restored   sandbox", &id] {
+        assert!(out.contains(said), "{said}: {out}\n{err}");
+    }
+    // What the session made is gone, the lab is not.
+    let labs = bench.labs();
+    assert_eq!(labs[0]["condition"], "kept");
+    assert_eq!(labs[0]["nodes"].as_array().unwrap().len(), 2);
+    assert_eq!(labs[0]["nodes"][0]["status"], "running");
+
+    let (_, err, code) = attach("rpitr-zz", "");
+    assert_eq!(code, Some(2), "{err}");
+    assert!(
+        err.contains("no lab \"rpitr-zz\"") && err.contains(&id),
+        "{err}"
+    );
+    bench.run(&["lab", "stop", &id]).expect(0);
+    let (_, err, code) = attach(&id, "");
+    assert_eq!(code, Some(12), "{err}");
+    for said in [
+        "no server of",
+        "primary is stopped",
+        &format!("rpitr lab start {id}"),
+    ] {
+        assert!(err.contains(said), "{said}: {err}");
+    }
+    std::fs::remove_dir_all(bench.state.join("labs").join(&id)).unwrap();
+    let (_, err, code) = attach(&id, "");
+    assert_eq!(code, Some(12), "{err}");
+    assert!(err.contains("is gone"), "{err}");
+}
+
 /// A session at a terminal of 100 columns.
 fn terminal(bench: &Bench, arguments: &[&str]) -> PtySession {
     let mut command = bench.command(arguments);
     command.env("TERM", "xterm").env_remove("NO_COLOR");
+    // A terminal of no height is too small for anything.
+    command.env("PSQL_PAGER", "cat");
     spawn_command(command, Some(PATIENCE_MS)).unwrap()
 }
 
@@ -205,4 +309,131 @@ fn a_breakpoint_opens_a_session_in_the_middle_of_a_drill() {
     let run = bench.run(&[&script]);
     run.expect(0);
     run.says("there is no terminal");
+}
+
+/// The editor has given the terminal back: the line is done, or was dropped.
+const DROPPED: &str = "\x1b[?2004l";
+
+/// Everything one sits down at a session for, on somebody's lab.
+#[test]
+fn a_session_that_attaches_cancels_breaks_into_a_drill_and_resumes_it() {
+    let bench = Bench::new();
+    let id = kept_lab(&bench);
+    // Bytes, or kilobytes: the standby has just been given something to replay.
+    let prompt = "B> ";
+    let drill = bench.script(
+        "stop.lua",
+        "return drill 'stop' { summary = 'stops in the middle', run = function(d)
+           local n = 41
+           d:step('look', function() d:breakpoint() d:check('n is what it was', n == 41) end)
+         end }",
+    );
+    std::fs::create_dir(bench.dir().join(".rpitr")).unwrap();
+    bench.script(".rpitr/init.lua", "function double(x) return 2 * x end");
+    let mut session = terminal(&bench, &["repl", "--color", "never"]);
+    let mut at = |prompt: &str, typed: &str, answers: &[&str]| {
+        session.exp_string(prompt).unwrap();
+        session.send(typed).unwrap();
+        session.flush().unwrap();
+        for answer in answers {
+            session.exp_string(answer).unwrap();
+        }
+    };
+    at("rpitr> ", "double(21)\r", &["42"]);
+    // What is wrong shows while it is typed.
+    at("rpitr> ", "x = = 1", &["<- unexpected symbol near '='"]);
+    at("", "\x03", &[DROPPED]);
+    let attached = format!("attached to {id}: primary, standby_2 (standby-2)");
+    at(
+        "rpitr> ",
+        &format!(":attach {id}\r"),
+        &[
+            &attached,
+            "in database shop",
+            &format!("{id} primary tl 1 lag "),
+        ],
+    );
+    // Nodes, their methods, options, tables: all completed.
+    at(
+        prompt,
+        "standby_2:stat\t()\r",
+        &["standby_2:status", "\"standby\""],
+    );
+    at(prompt, ":logs sta\t", &[":logs standby-2"]);
+    at("", "\x03", &[DROPPED]);
+    at(
+        prompt,
+        ":sql SELECT max(id) FROM cust\t\r",
+        &["customer_orders", " 30", "(1 row)"],
+    );
+    at(prompt, "primary:stop('fast', { ti\t", &["timeout = "]);
+    at("", "\x03", &[DROPPED]);
+    // A statement over several lines, then one that only Ctrl-C ends.
+    at(
+        prompt,
+        "for i = 1, 2 do\rprint('line', i)\rend\r",
+        &["line\t1", "line\t2"],
+    );
+    at(prompt, "primary:value 'SELECT pg_sleep(600)'\r", &[DROPPED]);
+    at("", "\x03", &["interrupted"]);
+    at(
+        prompt,
+        "primary:value \"SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%sleep(600)%' AND state = 'active' AND pid <> pg_backend_pid()\"\r",
+        &["\r\n0\r\n"],
+    );
+    at(prompt, ":watch 0.05 'again'\r", &["\"again\"", "\"again\""]);
+    at("", "\x03", &["interrupted"]);
+    // psql has the keyboard while it is open.
+    at(prompt, ":psql standby-2\r", &["shop=# "]);
+    at("", "SELECT 'from ' || 'psql';\r", &["from psql"]);
+    at("", "\\q\r", &[]);
+    // Into a drill, and out again.
+    at(prompt, &format!(":run {drill}\r"), &["breakpoint at"]);
+    at("> ", "n + 1\r", &["42"]);
+    at("> ", ":quit\r", &["PROVED"]);
+    at(
+        prompt,
+        "pitr.restore(primary, { to = 'latest' }).name\r",
+        &["\"restored\""],
+    );
+    // Leaving asks about what the session made, and leaves the rest alone.
+    at(
+        prompt,
+        "\x04",
+        &["(restored) are up: remove them, keep them, or stay?"],
+    );
+    at("", "r\r", &[&format!("{id} stays as it is")]);
+    session.exp_eof().unwrap();
+    let labs = bench.labs();
+    assert_eq!(labs[0]["condition"], "kept");
+    assert_eq!(labs[0]["nodes"].as_array().unwrap().len(), 2);
+    bench.run(&["lab", "rm", &id]).expect(0);
+    bench.assert_clean(&[]);
+}
+
+#[test]
+fn an_attached_session_sees_its_lab_go() {
+    let bench = Bench::new();
+    let script = bench.script(
+        "owner.lua",
+        "lab.postgres {} print(lab.info().id) while true do timer.sleep '1s' end",
+    );
+    let owner = bench.start(&[&script]);
+    let id = common::eventually("the owner's lab", || {
+        owner.stdout().strip_suffix('\n').map(str::to_string)
+    });
+    let mut session = terminal(&bench, &["repl", "--color", "never", "--attach", &id]);
+    session
+        .exp_string("it goes when the run that made it ends")
+        .unwrap();
+    session.exp_string("primary tl 1> ").unwrap();
+    owner.signal(nix::sys::signal::Signal::SIGINT);
+    owner.finish().expect(130);
+    session.send_line("1 + 1").unwrap();
+    session.exp_string("primary gone> ").unwrap();
+    session.send_line("primary:query 'SELECT 1'").unwrap();
+    session.exp_string("is gone").unwrap();
+    session.send_control('d').unwrap();
+    session.exp_eof().unwrap();
+    bench.assert_clean(&[]);
 }

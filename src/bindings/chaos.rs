@@ -14,11 +14,11 @@ use super::lab::LabHandle;
 use super::node::NodeHandle;
 use crate::chaos::{
     AckLoss, Cluster, Entry, Guardian, Healed, Healer, Journal, Proxy, Rule, Sweep, Swept, heal,
-    sweep,
+    supervise, sweep,
 };
-use crate::engine::{HostTable, json_from_lua};
+use crate::engine::{HostTable, Target, json_from_lua, shared};
 use crate::failure::{Failure, Kind};
-use crate::runtime::{Lab, Node};
+use crate::runtime::{Lab, Node, is_supervised};
 
 /// What healing the faults of dead runs may take.
 const SWEEP: Duration = Duration::from_secs(20);
@@ -142,6 +142,41 @@ fn sessions(host: &HostTable) -> mlua::Result<()> {
             Ok(left)
         }
     })?;
+    // Waits until the faults of a lab whose run was killed are healed, by their guardian or here. What there was, and
+    // why it could not be healed.
+    host.waiting("chaos_settle", |lua, lab: UserDataRef<LabHandle>| {
+        let lab = lab.0.clone();
+        async move {
+            let journal = Journal::of(&lab.runtime().state, &lab.id());
+            let only = Sweep {
+                only: Some(journal.path()),
+                ..Sweep::default()
+            };
+            let swept = match journal.path().exists() {
+                true => sweep(lab.runtime(), only).await?,
+                false => Vec::new(),
+            };
+            let list = lua.create_table().map_err(internal)?;
+            for fault in swept {
+                let entry = lua.create_table().map_err(internal)?;
+                let failure = fault.failure.map(|failure| failure.to_string());
+                entry.raw_set("what", fault.what).map_err(internal)?;
+                entry.raw_set("failure", failure).map_err(internal)?;
+                list.raw_push(entry).map_err(internal)?;
+            }
+            Ok(list)
+        }
+    })?;
+    // This program again, with the same arguments, until it ends by itself; its exit code.
+    host.waiting("supervise", |lua, ()| async move {
+        let foreground = shared(&lua)?.roots.foreground.clone();
+        foreground.set(Target::Worker);
+        let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+        let ended = supervise(&arguments).await;
+        foreground.set(Target::Run);
+        Ok(ended?)
+    })?;
+    host.function("is_supervised", |_, ()| Ok(is_supervised()))?;
     host.function("chaos_kill_self", |_, ()| {
         let done = kill(Pid::this(), Signal::SIGKILL);
         done.map_err(|error| Failure::new(Kind::Internal, error.to_string()))

@@ -53,6 +53,14 @@ fn labs(host: &HostTable) -> mlua::Result<()> {
         }
         Ok(LabHandle(Rc::new(lab)))
     })?;
+    // The bundle of the run that goes on in it, and whether `lab gc` leaves it to whoever resumes the run.
+    host.function(
+        "lab_run",
+        |_, (lab, folder, keep): (UserDataRef<LabHandle>, Option<String>, bool)| {
+            lab.0.set_run_folder(folder.as_deref().map(Path::new))?;
+            lab.0.set_keep(keep).map_err(Failure::from)
+        },
+    )?;
     host.function("lab_info", |lua, lab: UserDataRef<LabHandle>| {
         let table = lua.create_table().map_err(internal)?;
         table.raw_set("id", lab.0.id()).map_err(internal)?;
@@ -163,10 +171,10 @@ fn others(host: &HostTable) -> mlua::Result<()> {
         let labs = records.into_iter().map(fill);
         labs.collect::<mlua::Result<Vec<Table>>>().map_err(internal)
     })?;
-    // The process that owns a lab, unless that is this one or is gone.
+    // The process that owns a lab, unless that is this one or its supervisor, or is gone.
     host.function("lab_owner", |_, lab: UserDataRef<LabHandle>| {
         let record = lab.0.record();
-        let other = record.owner != ProcessId::own() && record.owner_alive();
+        let other = record.owner != ProcessId::owner() && record.owner_alive();
         Ok(other.then_some(record.owner.pid))
     })?;
     host.function("lab_exists", |_, lab: UserDataRef<LabHandle>| {

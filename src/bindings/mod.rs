@@ -1,6 +1,7 @@
 //! The private host functions behind the standard library: one file per area. Each converts its
 //! arguments, guards its waits against cancellation and returns; policy lives in Lua.
 
+mod api;
 mod capture;
 mod chaos;
 mod console;
@@ -27,6 +28,7 @@ use crate::failure::{Failure, Kind};
 
 /// Adds every host function.
 pub fn register(host: &HostTable) -> mlua::Result<()> {
+    api::register(host)?;
     capture::register(host)?;
     chaos::register(host)?;
     console::register(host)?;

@@ -66,10 +66,11 @@ async fn run(lua: &Lua, request: Request) -> Result<Table, Failure> {
     if let Some(folder) = &request.folder {
         command.current_dir(folder);
     }
-    command.stdin(if request.stdin.is_some() {
-        Stdio::piped()
-    } else {
-        Stdio::null()
+    command.stdin(match (&request.stdin, request.inherit) {
+        (Some(_), _) => Stdio::piped(),
+        // With the terminal comes the keyboard.
+        (None, true) => Stdio::inherit(),
+        (None, false) => Stdio::null(),
     });
     if !request.inherit {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use mlua::UserDataRef;
+use mlua::{LuaString, UserDataRef};
 
 use super::sql::{Conn, run};
 use super::wal::{off_thread, view};
@@ -54,6 +54,13 @@ pub fn register(host: &HostTable) -> mlua::Result<()> {
             off_thread(move || copy_files(Path::new(&archive), Path::new(&folder))).await
         },
     )?;
+    // A file of a bundle, in one step: rpitr may be killed at any moment.
+    host.function("bundle_write", |_, (path, text): (String, LuaString)| {
+        let (path, beside) = (PathBuf::from(&path), PathBuf::from(format!("{path}.new")));
+        fs::write(&beside, text.as_bytes())
+            .and_then(|()| fs::rename(&beside, &path))
+            .map_err(|error| Failure::io("write", &path, &error))
+    })?;
     host.waiting("bundle_remove", |_, folder: String| async move {
         off_thread(move || remove(Path::new(&folder))).await
     })?;

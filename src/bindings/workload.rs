@@ -61,6 +61,7 @@ pub fn register(host: &HostTable) -> mlua::Result<()> {
             table.raw_set("refused", stats.refused.load(Relaxed))?;
             table.raw_set("waited", stats.waited.load(Relaxed) as f64 / 1e6)?;
             table.raw_set("slowest", stats.slowest.load(Relaxed) as f64 / 1e6)?;
+            table.raw_set("before", crew.before)?;
             table.raw_set("finished", crew.is_finished())?;
             Ok(table)
         })

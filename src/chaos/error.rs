@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nix::sys::signal::Signal;
+
 use crate::failure::{Failure, Kind};
 use crate::runtime;
 
@@ -28,6 +30,11 @@ pub enum Error {
     NoGuardian { path: PathBuf, reason: String },
     #[error("{what} could not be undone: {reason}")]
     Undo { what: String, reason: String },
+    /// A supervised process was killed before it had a run to go on with.
+    #[error("rpitr was killed by {signal} before the run had begun")]
+    NothingToResume { signal: Signal },
+    #[error("rpitr was killed {times} times, the last time by {signal}")]
+    KilledTooOften { signal: Signal, times: u32 },
     #[error("somebody else has been healing {} for {seconds} s", path.display())]
     Busy { path: PathBuf, seconds: u64 },
     #[error("the proxy to {target} cannot listen on {address}: {source}")]
@@ -76,6 +83,12 @@ impl From<Error> for Failure {
             Error::Undo { .. } => Failure::new(Kind::State, text)
                 .code("heal_failed")
                 .hint("rpitr chaos heal tries again; rpitr lab rm removes the lab"),
+            Error::NothingToResume { .. } => Failure::new(Kind::State, text)
+                .code("killed")
+                .hint("rpitr lab gc removes what it may have left"),
+            Error::KilledTooOften { .. } => Failure::new(Kind::State, text)
+                .code("killed")
+                .hint("rpitr chaos resume DIR goes on with the run"),
             Error::Busy { .. } => Failure::new(Kind::State, text).code("busy"),
             Error::Listen { .. } => Failure::new(Kind::Environment, text).code("listen"),
         }

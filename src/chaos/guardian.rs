@@ -97,7 +97,7 @@ impl Guardian {
 }
 
 /// This program, also when its file has been replaced since.
-fn program() -> std::io::Result<PathBuf> {
+pub(super) fn program() -> std::io::Result<PathBuf> {
     let own = Path::new("/proc/self/exe");
     match own.exists() {
         true => Ok(own.to_path_buf()),

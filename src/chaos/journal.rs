@@ -25,6 +25,8 @@ pub struct Cluster {
     pub primary: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standby: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receiver: Option<String>,
     /// The primary's archive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub archive: Option<PathBuf>,
@@ -110,9 +112,7 @@ impl Journal {
     pub fn create(state: &StateRoot, lab: &str) -> Result<Self, Error> {
         let folder = state.path().join(FOLDER);
         std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
-        let journal = Journal {
-            path: folder.join(format!("{lab}.{SUFFIX}")),
-        };
+        let journal = Journal::of(state, lab);
         let created = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -127,6 +127,14 @@ impl Journal {
             owner: ProcessId::own(),
         })?;
         Ok(journal)
+    }
+
+    /// The journal of a lab, whether it exists or not.
+    pub fn of(state: &StateRoot, lab: &str) -> Self {
+        let name = format!("{lab}.{SUFFIX}");
+        Journal {
+            path: state.path().join(FOLDER).join(name),
+        }
     }
 
     pub fn at(path: &Path) -> Self {

@@ -1,5 +1,5 @@
 //! Faults whose healing is guaranteed: the journal that names each fault before it happens, the guardian that
-//! undoes it when this process dies, and the proxies that faults of the network act in.
+//! undoes it when this process dies, the supervisor that resumes its run, and the proxies that faults of the network act in.
 
 mod error;
 mod guardian;
@@ -7,6 +7,7 @@ mod heal;
 mod journal;
 mod probe;
 mod proxy;
+mod supervisor;
 mod sweep;
 mod undo;
 
@@ -16,5 +17,6 @@ pub use heal::{Healed, Healer, heal};
 pub use journal::{Cluster, Entry, Journal, State};
 pub use probe::Check;
 pub use proxy::{AckLoss, Direction, Proxy, Rule, Stats};
+pub use supervisor::supervise;
 pub use sweep::{Sweep, Swept, sweep};
 pub use undo::Undo;

@@ -1,7 +1,8 @@
-//! The probes after a healing: the primary takes writes, the standby streams, the archiver advances, and no partial
-//! segment is left.
+//! The probes after a healing: the primary takes writes, the standby streams, the archiver advances, no partial segment is
+//! left; and after a fault of the receiver, it streams again and has every segment that the archive has.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{Cluster, Entry, Error, Journal, Undo};
 use crate::runtime::{Lab, Status, ToolOptions};
 use crate::sql::{Connection, Env, Settings, Value};
+use crate::wal::FileName;
 
 const ATTEMPT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(25);
@@ -43,6 +45,11 @@ const WRITE: &str =
 const GOAL: &str = "SELECT pg_current_wal_flush_lsn()::text";
 const STREAMING: &str = "SELECT CASE WHEN flush_lsn >= '%2' THEN state ELSE state || ', not at %2' END \
      FROM pg_stat_replication WHERE application_name = '%1'";
+/// A receiver reports as flushed what it has completed; what it has written outlives it.
+const RECEIVING: &str = "SELECT CASE WHEN write_lsn >= '%2' THEN state ELSE state || ', not at %2' END \
+     FROM pg_stat_replication WHERE application_name = '%1'";
+/// The names in a folder.
+const NAMES: &str = r#"cd "$1" && ls"#;
 /// Nothing waits to be archived, or the archiver has got something done since.
 const WAITING: &str = "SELECT archived_count::text || ' ' || (SELECT count(*) FROM pg_ls_archive_statusdir() \
      WHERE name LIKE '%.ready')::text FROM pg_stat_archiver";
@@ -85,8 +92,27 @@ pub async fn run(
         let needs = ["process:primary", "process:standby", "net:standby"];
         let here = prober.hindrance(&needs, &[primary, standby]).await;
         let goal = RefCell::default();
-        let probe = async || streaming(lab, primary, standby, &goal).await;
+        let probe = async || streaming(lab, (primary, standby), STREAMING, &goal).await;
         checks.push(prober.check("streaming", here, probe).await);
+    }
+    if let Some(receiver) = cluster
+        .receiver
+        .as_ref()
+        .filter(|_| concerns_receiver(entry))
+    {
+        let needs = ["process:primary", "process:receiver", "net:receiver"];
+        let here = prober.hindrance(&needs, &[primary, receiver]).await;
+        let goal = RefCell::default();
+        let probe = async || streaming(lab, (primary, receiver), RECEIVING, &goal).await;
+        checks.push(prober.check("receiving", here.clone(), probe).await);
+        if let Some(archive) = &cluster.archive {
+            let here = match here {
+                None => prober.hindrance(&["segment:"], &[]).await,
+                hindered => hindered,
+            };
+            let probe = async || received(lab, primary, receiver, archive).await;
+            checks.push(prober.check("received", here, probe).await);
+        }
     }
     if let Some(archive) = &cluster.archive {
         let needs = ["process:primary", "push:primary"];
@@ -100,6 +126,12 @@ pub async fn run(
         checks.push(prober.check("archive", here, probe).await);
     }
     checks
+}
+
+/// After other faults the receiver comes back at its own pace: it tries again every five seconds.
+fn concerns_receiver(entry: &Entry) -> bool {
+    let uses = ["process:receiver", "net:receiver"];
+    entry.uses.iter().any(|used| uses.contains(&used.as_str()))
 }
 
 struct Prober<'a> {
@@ -206,11 +238,11 @@ async fn writable(lab: &Lab, primary: &str) -> Result<Result<(), String>, Error>
     Ok(written.map(|_| ()).map_err(|error| error.to_string()))
 }
 
-/// The standby has what the primary had when this was first asked.
+/// A standby, or a receiver, has what the primary had when this was first asked.
 async fn streaming(
     lab: &Lab,
-    primary: &str,
-    standby: &str,
+    (primary, standby): (&str, &str),
+    query: &str,
     goal: &RefCell<Option<String>>,
 ) -> Result<Result<(), String>, Error> {
     let connection = connect(lab, primary).await?;
@@ -221,7 +253,7 @@ async fn streaming(
             None => ask(&connection, GOAL).await?.unwrap_or_default(),
         };
         goal.replace(Some(lsn.clone()));
-        let query = STREAMING.replace("%1", standby).replace("%2", &lsn);
+        let query = query.replace("%1", standby).replace("%2", &lsn);
         ask(&connection, &query).await
     };
     let state = state.await;
@@ -277,4 +309,40 @@ async fn partials(lab: &Lab, primary: &str, archive: &Path) -> Result<Result<(),
         None => Ok(()),
         Some(name) => Err(format!("{name} is only partly in the archive")),
     })
+}
+
+/// The receiver has every segment that is in the archive, from the first one it got: no hole.
+async fn received(
+    lab: &Lab,
+    primary: &str,
+    receiver: &str,
+    archive: &Path,
+) -> Result<Result<(), String>, Error> {
+    // In this order: what is archived meanwhile is no hole.
+    let archived = segments(lab, primary, archive).await?;
+    let folder = lab.member(receiver).await?.paths().data_dir;
+    let received = segments(lab, receiver, &folder).await?;
+    let missing = received.first().and_then(|first| {
+        let mut owed = archived.range(first.clone()..);
+        owed.find(|name| !received.contains(*name))
+    });
+    Ok(match (missing, received.is_empty()) {
+        (Some(name), _) => Err(format!("{name} is in the archive, but was not received")),
+        (None, true) => Err("nothing was received".into()),
+        (None, false) => Ok(()),
+    })
+}
+
+/// The names of the segments in a folder, whether whole or still being received.
+async fn segments(lab: &Lab, node: &str, folder: &Path) -> Result<BTreeSet<String>, Error> {
+    let node = lab.member(node).await?;
+    let folder = folder.display().to_string();
+    let args = ["-c", NAMES, "sh", &folder];
+    let output = node.run_tool("sh", &args, ToolOptions::default()).await?;
+    let listing = output.check()?.stdout_text();
+    let names = listing
+        .lines()
+        .map(|name| name.trim_end_matches(".partial"));
+    let segment = |name: &&str| matches!(FileName::parse(name), Some(FileName::Segment { .. }));
+    Ok(names.filter(segment).map(str::to_string).collect())
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 
+use super::new::ScriptKind;
 use super::wal::WalCommand;
 use crate::engine::{ErrorFormat, Keep};
 use crate::report::ColorChoice;
@@ -86,10 +87,25 @@ pub enum Command {
     List,
     /// Show what a drill does and the arguments it takes
     Help { file: Option<String> },
-    /// Check scripts without running them: syntax and drill headers
+    /// Check scripts without starting anything: syntax, headers, names, options, values
     Check {
         #[arg(required = true)]
         files: Vec<String>,
+        /// One finding a line, as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a first script of your own: a drill that runs, with comments that teach
+    New {
+        /// Its name, or a path: NAME.lua is written (a test: NAME_test.lua)
+        name: String,
+        #[arg(long, value_enum, default_value_t)]
+        kind: ScriptKind,
+    },
+    /// Write into a project what an editor needs to complete and check scripts: .luarc.json and stubs
+    Setup {
+        #[arg(default_value = ".")]
+        dir: PathBuf,
     },
     /// An interactive session: Lua with everything loaded, on a lab
     Repl {
@@ -103,7 +119,8 @@ pub enum Command {
     /// Labs that exist, and standing environments: list, logs, psql, stop, start, remove, up, down
     #[command(subcommand)]
     Lab(LabCommand),
-    /// The chaos drill; `chaos heal` heals what a run left behind, `chaos replay DIR` repeats a schedule
+    /// The chaos drill; also `chaos heal`: heal what a run left behind, `chaos replay DIR`: repeat a schedule,
+    /// `chaos resume DIR`: go on with a run that was killed
     #[command(disable_help_flag = true)]
     Chaos {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -123,6 +140,14 @@ pub enum Command {
     /// Reports of runs: compare two, see how a drill develops
     #[command(subcommand)]
     Report(ReportCommand),
+    /// The reference: every module, or one module, function, method or option
+    Doc {
+        /// pitr, pitr.restore, node:stop, pitr.restore.to
+        name: Option<String>,
+        /// Write the reference as Markdown pages into this folder
+        #[arg(long, value_name = "DIR", conflicts_with = "name")]
+        markdown: Option<PathBuf>,
+    },
     /// Print the completions of a shell: bash, zsh, fish, elvish, powershell
     Completions { shell: clap_complete::Shell },
     /// Print the manual page
@@ -257,6 +282,14 @@ pub enum ChaosCommand {
         /// Only those of this journal, also while its run goes on
         #[arg(long, value_name = "FILE")]
         journal: Option<PathBuf>,
+    },
+    /// Go on with a run that was killed, on the lab it left
+    Resume {
+        /// The bundle: the folder the run wrote
+        dir: PathBuf,
+        /// Arguments of the drill
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
     },
     /// Run the schedule of a bundle again, on a new lab
     Replay {

@@ -1,12 +1,12 @@
 //! `rpitr lab up recovery` and its kin: standing environments. Compose does the work, Lua looks whether
 //! the result is what it should be.
 
-use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use super::args::{Global, LabCommand};
+use super::consent::agreed;
 use super::run::options;
 use crate::compose::{Compose, Environment, Error, is_environment};
 use crate::engine::{Program, Source, run as run_engine, show_failure};
@@ -184,27 +184,11 @@ impl Site {
 
     /// Data go only when somebody said so.
     fn confirm(&self, yes: bool) -> Result<(), Failure> {
-        if yes {
-            return Ok(());
-        }
         let what = format!(
             "this removes every database of the standing environment {}",
             self.environment.name
         );
-        let mut answer = String::new();
-        if std::io::stdin().is_terminal() {
-            eprint!("{what}. Go on? [y/N]: ");
-            let _ = std::io::stderr().flush();
-            let _ = std::io::stdin().read_line(&mut answer);
-        }
-        match answer.trim_start().to_lowercase().starts_with('y') {
-            true => Ok(()),
-            false => Err(
-                Failure::new(Kind::State, format!("{what}, and nobody agreed"))
-                    .code("consent")
-                    .hint("--yes agrees"),
-            ),
-        }
+        agreed(&what, yes)
     }
 
     fn services(&self) -> Result<Vec<Service>, Failure> {

@@ -3,11 +3,16 @@
 pub mod archive;
 mod args;
 mod chaos;
+mod check;
+mod consent;
+mod doc;
 mod environment;
 mod inspect;
 mod lab;
+mod new;
 mod report;
 mod run;
+mod setup;
 mod test;
 mod verify;
 mod wal;

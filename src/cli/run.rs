@@ -2,14 +2,16 @@
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Read};
+use std::path::Path;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
 
 use super::args::{Chaos, ChaosCommand, Cli, Command, Global, global_flags, split_trailing};
-use super::{archive, chaos, inspect, lab, report, test, verify, wal};
+use super::{archive, chaos, check, doc, inspect, lab, new, report, setup, test, verify, wal};
 use crate::engine::{Program, RunOptions, Source, find_script, run as run_engine, show_failure};
 use crate::exit;
 use crate::failure::{Failure, Kind};
+use crate::runtime::heed_supervisor;
 
 /// The whole program. The archive commands come first: a server runs them for every segment, so
 /// they must not pay for a command line grammar or a Lua state.
@@ -19,6 +21,9 @@ pub fn run(arguments: &[OsString]) -> i32 {
         Some("archive-fetch") => return archive::fetch_main(&arguments[2..]),
         Some("__guard") => return crate::chaos::guard_main(&arguments[2..]),
         _ => {}
+    }
+    if !heed_supervisor() {
+        return exit::INTERNAL;
     }
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
@@ -47,23 +52,20 @@ pub fn run(arguments: &[OsString]) -> i32 {
         Some(Command::Help { file: Some(file) }) => with_script(&global, &file, |source| {
             start(&global, Program::Help, source, &[])
         }),
-        Some(Command::Check { files }) => files
-            .iter()
-            .map(|file| {
-                with_script(&global, file, |source| {
-                    start(&global, Program::Check, source, &[])
-                })
-            })
-            .fold(
-                exit::PASS,
-                |worst, code| if worst == exit::PASS { code } else { worst },
-            ),
+        Some(Command::Check { files, json }) => check::check(&global, &files, json),
+        Some(Command::New { name, kind }) => new::new(&name, kind)
+            .unwrap_or_else(|failure| show_failure(&failure, global.color, global.error_format)),
+        Some(Command::Setup { dir }) => setup::setup(&global, &dir)
+            .unwrap_or_else(|failure| show_failure(&failure, global.color, global.error_format)),
         Some(Command::Repl { attach, load }) => repl(&global, attach, load),
         Some(Command::Lab(command)) => lab::run(&command, &global),
         Some(Command::Chaos { arguments }) => chaos_with(arguments, &global),
         Some(Command::Wal(command)) => wal::run(&command, &global),
         Some(Command::Report(command)) => report::report(&command)
             .unwrap_or_else(|failure| show_failure(&failure, global.color, global.error_format)),
+        Some(Command::Doc { name, markdown }) => {
+            doc::doc(&global, name.as_deref(), markdown.as_deref())
+        }
         Some(Command::Completions { shell }) => inspect::completions(shell),
         Some(Command::Man) => inspect::manual(),
         Some(Command::Test { paths, only }) => test::test(&global, &paths, only),
@@ -98,7 +100,7 @@ fn file_with(arguments: Vec<String>, file: &str, global: &Global) -> i32 {
 /// `rpitr chaos ...` is a drill, unless its first word is a command.
 fn chaos_with(arguments: Vec<String>, global: &Global) -> i32 {
     let word = arguments.first().map(String::as_str);
-    if !matches!(word, Some("heal" | "replay")) {
+    if !matches!(word, Some("heal" | "replay" | "resume")) {
         return file_with(arguments, "chaos", global);
     }
     let (ours, theirs) = split_trailing(&arguments);
@@ -109,12 +111,23 @@ fn chaos_with(arguments: Vec<String>, global: &Global) -> i32 {
     match parsed {
         Err(error) => usage(&error),
         Ok((global, ChaosCommand::Replay { dir, arguments })) => {
-            let replay = ["--replay".to_string(), dir.display().to_string()];
-            let words = replay.into_iter().chain(arguments).collect();
-            file_with(words, "chaos", &global)
+            drill_on("--replay", &dir, arguments, &global)
+        }
+        Ok((global, ChaosCommand::Resume { dir, arguments })) => {
+            drill_on("--resume", &dir, arguments, &global)
         }
         Ok((global, ChaosCommand::Heal { journal })) => chaos::heal(&global, journal.as_deref()),
     }
+}
+
+/// The drill `chaos` with a bundle.
+fn drill_on(flag: &str, bundle: &Path, arguments: Vec<String>, global: &Global) -> i32 {
+    let given = [flag.to_string(), bundle.display().to_string()];
+    file_with(
+        given.into_iter().chain(arguments).collect(),
+        "chaos",
+        global,
+    )
 }
 
 /// Options after the script's name win over those before it.
@@ -175,14 +188,18 @@ fn repl(global: &Global, attach: Option<String>, load: Option<String>) -> i32 {
 }
 
 fn with_script(global: &Global, file: &str, action: impl FnOnce(&Source) -> i32) -> i32 {
-    let found = if file == "-" {
+    match source(file) {
+        Ok(source) => action(&source),
+        Err(failure) => show_failure(&failure, global.color, global.error_format),
+    }
+}
+
+/// A script by its name, or standard input as `-`.
+pub(super) fn source(file: &str) -> Result<Source, Failure> {
+    if file == "-" {
         standard_input()
     } else {
         find_script(file)
-    };
-    match found {
-        Ok(source) => action(&source),
-        Err(failure) => show_failure(&failure, global.color, global.error_format),
     }
 }
 
@@ -223,6 +240,7 @@ pub(super) fn options(global: &Global) -> RunOptions {
         yes: global.yes,
         color: global.color,
         error_format: global.error_format,
+        inspecting: false,
         interactive: std::io::stdin().is_terminal() && std::io::stderr().is_terminal(),
         global_flags: global_flags(),
     }

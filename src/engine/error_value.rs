@@ -41,12 +41,18 @@ pub fn register(host: &HostTable) -> mlua::Result<()> {
 }
 
 /// One line of a script on the way to the error.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Frame {
     pub file: String,
     pub line: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub function: Option<String>,
+    /// Where on the line, counted from 1, when that is known: Lua itself keeps lines only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<usize>,
+    /// How many characters from there.
+    #[serde(skip)]
+    pub width: usize,
 }
 
 /// A Lua error as the renderer and the exit code see it.
@@ -139,6 +145,8 @@ fn frame(table: &Table) -> Frame {
         file: table.raw_get("file").unwrap_or_default(),
         line: table.raw_get("line").unwrap_or_default(),
         function: table.raw_get("name").unwrap_or_default(),
+        column: None,
+        width: 0,
     }
 }
 

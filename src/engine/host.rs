@@ -17,13 +17,16 @@ use crate::failure::{Failure, Kind};
 pub struct HostTable {
     lua: Lua,
     table: Table,
+    /// Nothing that waits is done: the script is only looked at.
+    inspecting: bool,
 }
 
 impl HostTable {
-    pub fn new(lua: &Lua) -> mlua::Result<Self> {
+    pub fn new(lua: &Lua, inspecting: bool) -> mlua::Result<Self> {
         Ok(HostTable {
             lua: lua.clone(),
             table: lua.create_table()?,
+            inspecting,
         })
     }
 
@@ -62,6 +65,9 @@ impl HostTable {
         F: Fn(Lua, A) -> W + 'static,
         W: Future<Output = Result<R, Failure>> + 'static,
     {
+        if self.inspecting {
+            return self.function(name, |_, _: MultiValue| Err::<(), _>(only_looked_at()));
+        }
         let wrapped = self
             .lua
             .create_async_function(move |lua, arguments: MultiValue| {
@@ -97,6 +103,13 @@ fn reply<R: IntoLuaMulti>(lua: &Lua, result: Result<R, Failure>) -> mlua::Result
             ]))
         }
     }
+}
+
+/// Starting a server, running a program, sleeping: whatever waits does something.
+fn only_looked_at() -> Failure {
+    Failure::new(Kind::State, "the file does something while it is loaded")
+        .code("inspecting")
+        .hint("move it into the drill's run; rpitr check and rpitr help start nothing")
 }
 
 /// The standard library checks what users pass, so this is the net below it.

@@ -24,6 +24,13 @@ pub fn stdlib(path: &str) -> Option<Cow<'static, str>> {
     }
 }
 
+/// Every file of the standard library, by its path inside `stdlib/`.
+pub fn library() -> impl Iterator<Item = (&'static str, Cow<'static, str>)> {
+    STDLIB
+        .iter()
+        .map(|(path, text)| (*path, stdlib(path).unwrap_or(Cow::Borrowed(*text))))
+}
+
 fn embedded(files: &'static [(&str, &str)], path: &str) -> Option<&'static str> {
     files
         .iter()
@@ -107,6 +114,23 @@ fn from_disk(path: &Path, bytes: Vec<u8>) -> Result<Source, Failure> {
     })
 }
 
+impl Source {
+    /// The text as Lua takes it. A byte order mark and a `#!` line are not Lua; spaces in their
+    /// stead keep the places of what follows.
+    pub fn lua(&self) -> Cow<'_, str> {
+        let mark = self.text.len() - self.text.trim_start_matches('\u{feff}').len();
+        let rest = &self.text[mark..];
+        let line = match rest.starts_with('#') {
+            true => rest.find('\n').unwrap_or(rest.len()),
+            false => 0,
+        };
+        match mark + line {
+            0 => Cow::Borrowed(&self.text),
+            blank => Cow::Owned(format!("{}{}", " ".repeat(blank), &rest[line..])),
+        }
+    }
+}
+
 fn usage(message: String) -> Failure {
     Failure::new(Kind::Arg, message).code("usage")
 }
@@ -136,13 +160,6 @@ pub fn register(host: &HostTable) -> mlua::Result<()> {
             .iter()
             .filter_map(|(path, _)| path.strip_prefix("rpitr/")?.strip_suffix(".lua"));
         Ok(names.filter(|name| !name.contains('/')).collect::<Vec<_>>())
-    })?;
-    // The same, with the parts modules are made of: `lab.node` beside `lab`.
-    host.function("stdlib_parts", |_, ()| {
-        let names = STDLIB
-            .iter()
-            .filter_map(|(path, _)| path.strip_prefix("rpitr/")?.strip_suffix(".lua"));
-        Ok(names.map(|name| name.replace('/', ".")).collect::<Vec<_>>())
     })?;
     // A script as the command line finds it: its text and its name.
     host.function("find_script", |_, name: String| {

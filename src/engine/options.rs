@@ -40,6 +40,8 @@ pub struct RunOptions {
     pub yes: bool,
     pub color: ColorChoice,
     pub error_format: ErrorFormat,
+    /// The script is only looked at: nothing is started.
+    pub inspecting: bool,
     /// Whether a person can answer a prompt.
     pub interactive: bool,
     /// The names of the global options, for suggestions.

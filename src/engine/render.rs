@@ -114,7 +114,15 @@ fn location(
     at: &Frame,
     sources: &dyn Fn(&str) -> Option<String>,
 ) {
-    let _ = writeln!(out, "  {} {}:{}", paint.dim("-->"), at.file, at.line);
+    let column = at.column.map(|column| format!(":{column}"));
+    let column = column.unwrap_or_default();
+    let _ = writeln!(
+        out,
+        "  {} {}:{}{column}",
+        paint.dim("-->"),
+        at.file,
+        at.line
+    );
     let text = sources(&at.file).or_else(|| fs::read_to_string(&at.file).ok());
     let Some(line) = text
         .as_deref()
@@ -122,10 +130,16 @@ fn location(
     else {
         return;
     };
+    let at_column = |column: usize| {
+        // Tabs are shown as four spaces.
+        let before = line.chars().take(column - 1);
+        before.map(|c| if c == '\t' { 4 } else { 1 }).sum::<usize>()
+    };
+    let place = at.column.map(|column| (at_column(column.max(1)), at.width));
     let line = line.replace('\t', "    ");
     let number = at.line.to_string();
     let margin = " ".repeat(number.len());
-    let (start, length) = caret(&line, error, at);
+    let (start, length) = place.unwrap_or_else(|| caret(&line, error, at));
     let _ = writeln!(out, "   {} {} {line}", paint.dim(&number), paint.dim("|"));
     let _ = writeln!(
         out,
@@ -138,7 +152,7 @@ fn location(
 
 /// Where the caret goes, as (column, width) in characters. Lua keeps line numbers only, so the word
 /// the message or the failing call names is looked up in the line.
-fn caret(line: &str, error: &ErrorValue, at: &Frame) -> (usize, usize) {
+pub(super) fn caret(line: &str, error: &ErrorValue, at: &Frame) -> (usize, usize) {
     let from_message = [
         "local '",
         "global '",
@@ -236,17 +250,20 @@ mod tests {
                 file: "drill.lua".into(),
                 line: 2,
                 function: Some("query".into()),
+                ..Frame::default()
             }),
             trace: vec![
                 Frame {
                     file: "drill.lua".into(),
                     line: 2,
                     function: None,
+                    ..Frame::default()
                 },
                 Frame {
                     file: "drill.lua".into(),
                     line: 9,
                     function: Some("count".into()),
+                    ..Frame::default()
                 },
             ],
             ..ErrorValue::default()
@@ -277,7 +294,7 @@ error[sql/42P01]: relation \"orderz\" does not exist
         let at = Frame {
             file: String::new(),
             line: 1,
-            function: None,
+            ..Frame::default()
         };
         assert_eq!(caret("print(rows, row.id)", &error, &at), (12, 3));
     }

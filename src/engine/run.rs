@@ -67,6 +67,8 @@ pub struct Outcome {
     pub tally: Option<Tally>,
     /// Whether the user asked to skip cleanup (a second Ctrl-C).
     pub cleanup_skipped: bool,
+    /// What a script that was only checked is, or why it could not be loaded.
+    pub checked: Option<Result<String, ErrorValue>>,
 }
 
 /// Runs a source to its end.
@@ -103,16 +105,16 @@ pub fn run(
         source,
         arguments,
     );
-    let (code, tally) = local.block_on(&runtime, job).unwrap_or_else(|error| {
+    let mut outcome = local.block_on(&runtime, job).unwrap_or_else(|error| {
         printer.notice(&format!("error[internal]: {error}"));
-        (exit::INTERNAL, None)
+        Outcome {
+            code: exit::INTERNAL,
+            ..Outcome::default()
+        }
     });
     let _ = io::stdout().flush();
-    Outcome {
-        code,
-        tally,
-        cleanup_skipped: roots.hard.reason().is_some(),
-    }
+    outcome.cleanup_skipped = roots.hard.reason().is_some();
+    outcome
 }
 
 async fn drive(
@@ -122,7 +124,11 @@ async fn drive(
     program: Program,
     source: &Source,
     arguments: &[String],
-) -> mlua::Result<(i32, Option<Tally>)> {
+) -> mlua::Result<Outcome> {
+    let options = RunOptions {
+        inspecting: matches!(program, Program::Help | Program::Check),
+        ..options
+    };
     let engine = Engine::boot(options, printer, roots)?;
     let lua = &engine.lua;
     let request = lua.create_table()?;
@@ -157,7 +163,29 @@ async fn drive(
     if let (Some(tally), Program::Run) = (tally, program) {
         engine.shared.printer.line(&tally.to_string());
     }
-    Ok((conclude(&engine, source, &outcome), tally))
+    let checked = match (program, failure(&outcome)) {
+        (Program::Check, Some(error)) => Some(Err(error)),
+        (Program::Check, None) => Some(Ok(outcome.get("summary")?)),
+        _ => None,
+    };
+    let code = match checked {
+        Some(_) => exit::PASS,
+        None => conclude(&engine, source, &outcome),
+    };
+    Ok(Outcome {
+        code,
+        tally,
+        checked,
+        ..Outcome::default()
+    })
+}
+
+/// The error that ended the program.
+fn failure(outcome: &Table) -> Option<ErrorValue> {
+    match outcome.raw_get::<Value>("error") {
+        Ok(Value::Nil) | Err(_) => None,
+        Ok(value) => Some(ErrorValue::read(&value)),
+    }
 }
 
 fn read_tally(table: Table) -> mlua::Result<Tally> {
@@ -172,13 +200,9 @@ fn read_tally(table: Table) -> mlua::Result<Tally> {
 fn conclude(engine: &Engine, source: &Source, outcome: &Table) -> i32 {
     let options = &engine.shared.options;
     let printer = &engine.shared.printer;
-    let error = match outcome.raw_get::<Value>("error") {
-        Ok(Value::Nil) | Err(_) => None,
-        Ok(value) => Some(ErrorValue::read(&value)),
-    };
     let leftovers = outcome.raw_get::<i64>("cleanup_failures").unwrap_or(0);
     let declared = outcome.raw_get::<Option<i32>>("code").ok().flatten();
-    match error {
+    match failure(outcome) {
         None => match declared {
             Some(code) if code != exit::PASS => code,
             _ if leftovers > 0 => exit::CLEANUP,

@@ -38,6 +38,8 @@ pub enum Target {
     Statement(Trip),
     /// A program that has the terminal for itself and handles Ctrl-C in its own way.
     Program,
+    /// A process that does the run's work: whatever is meant for the run is passed on to it.
+    Worker,
 }
 
 impl Foreground {
@@ -45,12 +47,17 @@ impl Foreground {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = target;
     }
 
+    fn has_worker(&self) -> bool {
+        let current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(&*current, Target::Worker)
+    }
+
     /// Whether the signal was not for the run. A statement that was interrupted before and still
     /// runs leaves the next signal to the run.
     fn interrupt(&self) -> bool {
         let current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &*current {
-            Target::Program => true,
+            Target::Program | Target::Worker => true,
             Target::Statement(trip) if trip.reason().is_none() => {
                 trip.cancel(Reason::Interrupted);
                 true
@@ -104,7 +111,7 @@ async fn interrupts(roots: &Roots, mut int: Signal, mut term: Signal, notice: fn
             _ = int.recv() => true,
             _ = term.recv() => false,
         };
-        if keyboard && stage == 0 && roots.foreground.interrupt() {
+        if roots.foreground.has_worker() || keyboard && stage == 0 && roots.foreground.interrupt() {
             continue;
         }
         stage += 1;

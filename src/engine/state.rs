@@ -69,7 +69,7 @@ impl Engine {
         });
         lua.set_app_data(shared.clone());
 
-        let host = HostTable::new(&lua)?;
+        let host = HostTable::new(&lua, shared.options.inspecting)?;
         host.value("pending", mlua::Value::LightUserData(Lua::poll_pending()))?;
         host.value("options", shared.options.to_lua(&lua)?)?;
         task::register(&host)?;

@@ -39,20 +39,61 @@ impl Completer for Helper {
 
     fn complete(&self, line: &str, pos: usize, _: &Context<'_>) -> Result<(usize, Vec<Pair>)> {
         let (start, found) = self.asker.complete(line, pos);
-        let pairs = found.into_iter().map(|text| Pair {
-            display: text.clone(),
-            replacement: text,
+        // What the list shows may be more than what is typed: it stands behind a tab.
+        let pairs = found.into_iter().map(|text| {
+            let (replacement, display) = text.split_once('\t').unwrap_or((&text, &text));
+            Pair {
+                display: display.to_string(),
+                replacement: replacement.to_string(),
+            }
         });
         Ok((start, pairs.collect()))
     }
 }
 
-impl Hinter for Helper {
-    type Hint = String;
+/// What is shown behind the cursor.
+pub enum Hint {
+    /// The rest of an earlier line; the right arrow key takes it.
+    Earlier(String),
+    /// What is wrong with the line so far.
+    Wrong(String),
+}
 
-    fn hint(&self, line: &str, pos: usize, context: &Context<'_>) -> Option<String> {
-        self.hinter.hint(line, pos, context)
+impl rustyline::hint::Hint for Hint {
+    fn display(&self) -> &str {
+        match self {
+            Hint::Earlier(text) | Hint::Wrong(text) => text,
+        }
     }
+
+    fn completion(&self) -> Option<&str> {
+        match self {
+            Hint::Earlier(text) => Some(text),
+            Hint::Wrong(_) => None,
+        }
+    }
+}
+
+impl Hinter for Helper {
+    type Hint = Hint;
+
+    fn hint(&self, line: &str, pos: usize, context: &Context<'_>) -> Option<Hint> {
+        if let Some(rest) = self.hinter.hint(line, pos, context) {
+            return Some(Hint::Earlier(rest));
+        }
+        match judge(&self.lua, line) {
+            // What ends too early may only not be typed yet.
+            Verdict::Wrong(message) if pos == line.len() && !message.ends_with("near <eof>") => {
+                Some(Hint::Wrong(beside(&message)))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A message as it stands behind the line it is about.
+fn beside(message: &str) -> String {
+    format!("  <- {message}")
 }
 
 impl Validator for Helper {
@@ -60,7 +101,7 @@ impl Validator for Helper {
         Ok(match judge(&self.lua, context.input()) {
             Verdict::Whole => ValidationResult::Valid(None),
             Verdict::Unfinished => ValidationResult::Incomplete,
-            Verdict::Wrong(message) => ValidationResult::Invalid(Some(format!("  <- {message}"))),
+            Verdict::Wrong(message) => ValidationResult::Invalid(Some(beside(&message))),
         })
     }
 }

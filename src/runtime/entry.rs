@@ -1,7 +1,7 @@
 //! What a lab's entry in the registry says, and changing it. Other processes may do so, too: each change is made
 //! to what is on disk.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Error, Lab, LabRecord, NodeRecord, ProcessId, Ties};
 
@@ -25,9 +25,21 @@ impl Lab {
         })
     }
 
-    /// Makes this process the owner of a lab whose owner is gone.
+    /// Notes the bundle of a run that goes on in the lab: whoever finds it can resume the run.
+    pub fn set_run_folder(&self, folder: Option<&Path>) -> Result<(), Error> {
+        let folder = match folder {
+            Some(folder) => Some(std::path::absolute(folder).map_err(Error::io("find", folder))?),
+            None => None,
+        };
+        self.update(|record| {
+            record.run_folder = folder;
+            Ok(())
+        })
+    }
+
+    /// Makes this process, or its supervisor, the owner of a lab whose owner is gone.
     pub fn adopt(&self) -> Result<(), Error> {
-        let own = ProcessId::own();
+        let own = ProcessId::owner();
         self.update(|record| {
             if record.owner != own && record.owner_alive() {
                 return Err(Error::LabInUse {

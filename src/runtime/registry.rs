@@ -37,6 +37,9 @@ pub struct LabRecord {
     /// The address of the Docker engine its nodes run on; `None`: they are processes of this machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<String>,
+    /// The bundle of a chaos run that goes on in it, or was going on when rpitr was killed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_folder: Option<PathBuf>,
     pub nodes: Vec<NodeRecord>,
     /// How many archives its servers were given: each gets one of its own.
     #[serde(default)]
@@ -288,6 +291,7 @@ mod tests {
             socket_dir: "/s".into(),
             helper: None,
             engine: None,
+            run_folder: None,
             archives: 0,
             removing: None,
             nodes: vec![NodeRecord {

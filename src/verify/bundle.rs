@@ -6,6 +6,7 @@
 //! events.jsonl           what happened, and when
 //! verification_log.jsonl what the clients know
 //! archive/               the WAL
+//! received/              what the receiver got of it, if there was one
 //! final.tsv.zst          the primary's rows at the end
 //! restores/N.json        a restore: asked, predicted, what the server said
 //! restores/N.tsv.zst     the rows it had
@@ -34,9 +35,19 @@ pub struct Facts {
     /// The server's clock was moved: times prove nothing then.
     #[serde(default)]
     pub clock_moved: bool,
+    /// The node that received the WAL, too.
+    #[serde(default)]
+    pub receiver: Option<String>,
     /// How many targets to judge on the bundle.
     pub targets: usize,
     pub require: Require,
+}
+
+impl Facts {
+    /// Whether an acknowledged commit must survive a crash.
+    pub fn keeps_promises(&self) -> bool {
+        self.synchronous_commit != "off"
+    }
 }
 
 /// Less than this, and a run says nothing.
@@ -139,6 +150,11 @@ impl Bundle {
 
     pub fn archive(&self) -> PathBuf {
         self.folder.join("archive")
+    }
+
+    /// What the receiver got.
+    pub fn received(&self) -> PathBuf {
+        self.folder.join("received")
     }
 
     /// The backup replay starts from.

@@ -4,6 +4,7 @@
 use super::history::{History, Op, Outcome};
 use super::order::Order;
 use super::state::State;
+use crate::wal::Lsn;
 
 /// Rows against what they should be. Operations are listed in the order they were found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -88,21 +89,75 @@ fn pick(history: &History, wanted: impl Fn(&Op) -> bool) -> Vec<i64> {
     found.map(|op| op.op).collect()
 }
 
-/// Acknowledged means there, refused means not there: on the primary itself.
+/// Acknowledged means there, on the primary itself.
 pub fn acknowledged(history: &History, last: &State) -> Vec<String> {
     let count = last.count();
-    let present = |op: &Op| count.contains_key(&op.op);
-    let problems = [
-        list(
-            "acknowledged, but not on the primary",
-            pick(history, |op| op.is_ok() && !present(op)),
-        ),
-        list(
-            "refused, but on the primary",
-            pick(history, |op| op.outcome == Outcome::Failed && present(op)),
-        ),
-    ];
-    problems.into_iter().flatten().collect()
+    let lost = pick(history, |op| op.is_ok() && !count.contains_key(&op.op));
+    list("acknowledged, but not on the primary", lost)
+        .into_iter()
+        .collect()
+}
+
+/// Refused means not there.
+pub fn refused(history: &History, last: &State) -> Vec<String> {
+    let count = last.count();
+    let there = |op: &Op| op.outcome == Outcome::Failed && count.contains_key(&op.op);
+    list("refused, but on the primary", pick(history, there))
+        .into_iter()
+        .collect()
+}
+
+/// What survived of one life of the server.
+#[derive(Debug, Clone, Copy, Default)]
+struct Life {
+    last_commit: Lsn,
+    last_sent: i64,
+}
+
+/// With `synchronous_commit = off` a crash may take acknowledged commits, but only the last ones of the server's life:
+/// the WAL is written in order, so whatever survives has everything in front of it. Finds those that were lost although
+/// something behind them survived the same crash. Clocks of servers play no part in it.
+pub fn losses(history: &History, order: &Order) -> Vec<String> {
+    let mut lives: Vec<Life> = Vec::new();
+    // Commits that survived, by when they were acknowledged, each with the latest life up to it.
+    let mut answered: Vec<(i64, usize)> = Vec::new();
+    for op in &history.ops {
+        let Some(ending) = op.commit.and_then(|at| order.endings.get(at)) else {
+            continue;
+        };
+        let at = order.life(ending.xact.start);
+        lives.resize(lives.len().max(at + 1), Life::default());
+        let life = &mut lives[at];
+        life.last_commit = life.last_commit.max(ending.xact.start);
+        life.last_sent = life.last_sent.max(op.sent);
+        if let (true, Some(ended)) = (op.is_ok(), op.ended) {
+            answered.push((ended, at));
+        }
+    }
+    answered.sort_unstable();
+    let mut latest = 0;
+    for (_, life) in &mut answered {
+        latest = latest.max(*life);
+        *life = latest;
+    }
+    let out_of_order = |op: &Op| {
+        let Outcome::Ok { high, .. } = op.outcome else {
+            return false;
+        };
+        if op.commit.is_some() {
+            return false;
+        }
+        // It was lost in this life or in a later one of which nothing in front of it is known.
+        let before = answered.partition_point(|(ended, _)| *ended < op.sent);
+        let at = before.checked_sub(1).map_or(0, |last| answered[last].1);
+        lives.get(at).is_some_and(|life| {
+            high.is_some_and(|high| life.last_commit >= high) || op.ended < Some(life.last_sent)
+        })
+    };
+    let what = "acknowledged and lost, although a later commit survived the same crash";
+    list(what, pick(history, out_of_order))
+        .into_iter()
+        .collect()
 }
 
 /// Every row of the primary is whole, and as its client wrote it.
@@ -182,8 +237,8 @@ pub fn real_time(history: &History) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::order::tests::order_with_restarts;
     use super::*;
-    use crate::wal::Lsn;
 
     fn op(number: i64, sent: i64, ended: i64, commit: usize) -> Op {
         Op {
@@ -218,5 +273,45 @@ mod tests {
         history.ops[1].commit = Some(2);
         history.ops[2].commit = Some(1);
         assert!(real_time(&history).is_empty());
+    }
+
+    /// Operations 1 to 6, one after another, at 0x100 to 0x600; those of `lost` did not survive.
+    fn crashed(restarts: &[u64], lost: &[i64]) -> Vec<String> {
+        let order = order_with_restarts(&[10, 20, 30, 40, 50, 60], restarts);
+        let mut history = History::default();
+        for number in 1..=6 {
+            let mut one = op(number, number * 10, number * 10 + 5, number as usize - 1);
+            one.commit = one.commit.filter(|_| !lost.contains(&number));
+            let at = number as u64 * 0x100;
+            one.outcome = Outcome::Ok {
+                xid: number as u64,
+                low: Lsn(at - 0x10),
+                high: Some(Lsn(at + 0x20)),
+                clock: number,
+                after: None,
+            };
+            history.ops.push(one);
+        }
+        losses(&history, &order)
+    }
+
+    #[test]
+    fn what_a_crash_takes_is_the_end_of_a_life() {
+        assert!(crashed(&[], &[]).is_empty());
+        // Nothing is known behind them.
+        assert!(crashed(&[], &[5, 6]).is_empty());
+        // The server came back behind 3 and wrote over what it had lost.
+        assert!(crashed(&[0x380], &[]).is_empty());
+        assert!(crashed(&[0x450], &[4]).is_empty());
+        assert!(crashed(&[0x350, 0x550], &[3, 5]).is_empty());
+        for (restarts, lost) in [
+            (vec![], vec![3]),
+            (vec![0x550], vec![3]),
+            (vec![0x250], vec![4]),
+            (vec![0x350, 0x550], vec![2, 5]),
+        ] {
+            let found = crashed(&restarts, &lost);
+            assert_eq!(found.len(), 1, "{restarts:?} {lost:?}: {found:?}");
+        }
     }
 }

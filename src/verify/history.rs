@@ -52,6 +52,8 @@ pub struct History {
     by_op: HashMap<i64, usize>,
     /// How far the server's clock lags the writers': at most 0.
     pub skew: i64,
+    /// How often writers were started: once more each time rpitr was killed while they worked.
+    pub epochs: usize,
 }
 
 impl History {
@@ -72,7 +74,11 @@ impl History {
 
     fn take(&mut self, line: Line) -> Result<(), String> {
         let (op, outcome, at) = match line {
-            Line::Begin { .. } | Line::End { .. } => return Ok(()),
+            Line::Begin { .. } => {
+                self.epochs += 1;
+                return Ok(());
+            }
+            Line::End { .. } => return Ok(()),
             Line::Send {
                 op,
                 writer,

@@ -10,10 +10,11 @@ use super::error::Error;
 use super::goal::Target;
 use super::history::{History, Op, Outcome};
 use super::order::{Ending, Order};
+use super::received::{Compared, Stretch};
 use super::restores::{Known, Restored};
 use super::state::State;
 use super::verdict::{Check, Judged, Run, Verdict, Word};
-use crate::wal::{Lsn, Options, Wal};
+use crate::wal::{Lsn, Options, SegmentSize, Wal};
 
 /// Everything a verdict rests on.
 struct Evidence {
@@ -95,6 +96,12 @@ fn fired(bundle: &Bundle) -> usize {
     bundle.events.iter().filter(injected).count()
 }
 
+/// How many processes it took: one more each time rpitr was killed and the run resumed.
+fn epochs(bundle: &Bundle) -> usize {
+    let begun = bundle.events.iter().filter(|event| event.e == "epoch");
+    begun.count().max(1)
+}
+
 fn not_healed(bundle: &Bundle) -> Vec<String> {
     let failed = bundle
         .events
@@ -120,12 +127,13 @@ impl Evidence {
     fn verdict(&self) -> Result<Verdict, Error> {
         let (judged, disagreements) = self.targets();
         let (restores, order_of_restores) = self.restores()?;
+        let received = self.received();
         let mut verdict = Verdict {
             schema: 1,
             verdict: Word::Unknown,
             missing: Vec::new(),
-            run: self.run(),
-            checks: self.checks(disagreements, order_of_restores),
+            run: self.run(received.as_ref()),
+            checks: self.checks(disagreements, order_of_restores, received),
             targets: judged,
             restores,
         };
@@ -134,7 +142,20 @@ impl Evidence {
         Ok(verdict)
     }
 
-    fn run(&self) -> Run {
+    /// The receiver's folder against the archive, from the first backup to where the run ended.
+    fn received(&self) -> Option<Compared> {
+        let facts = &self.bundle.facts;
+        facts.receiver.as_ref()?;
+        let stretch = Stretch {
+            timeline: facts.timeline,
+            from: facts.backups.first()?.start_lsn,
+            to: facts.end_lsn,
+            size: SegmentSize::new(self.order.segment_bytes)?,
+        };
+        Some(stretch.compare(&self.bundle.archive(), &self.bundle.received()))
+    }
+
+    fn run(&self, received: Option<&Compared>) -> Run {
         let ops = &self.history.ops;
         let count = |wanted: &dyn Fn(&Op) -> bool| ops.iter().filter(|op| wanted(op)).count();
         let endings = &self.order.endings;
@@ -150,7 +171,7 @@ impl Evidence {
             indeterminate_committed: count(&|op| {
                 op.outcome == Outcome::Unknown && op.commit.is_some()
             }),
-            given_up: match self.promises_kept() {
+            given_up: match self.bundle.facts.keeps_promises() {
                 true => 0,
                 false => count(&|op| op.is_ok() && op.commit.is_none()),
             },
@@ -163,25 +184,28 @@ impl Evidence {
             worst_inversion_us: inversions.worst_us,
             faults: fired(&self.bundle),
             faults_not_healed: not_healed(&self.bundle).len(),
+            epochs: epochs(&self.bundle),
+            received: received.map(|compared| compared.same),
         }
     }
 
-    /// Whether an acknowledged commit must survive a crash.
-    fn promises_kept(&self) -> bool {
-        self.bundle.facts.synchronous_commit != "off"
-    }
-
-    fn checks(&self, disagreements: Vec<String>, subsets: Vec<String>) -> Vec<Check> {
+    fn checks(
+        &self,
+        disagreements: Vec<String>,
+        subsets: Vec<String>,
+        received: Option<Compared>,
+    ) -> Vec<Check> {
         let clock_moved = self.bundle.facts.clock_moved;
         let (history, last, order) = (&self.history, &self.last, &self.order);
-        let mut acknowledged = checks::acknowledged(history, last);
-        if !self.promises_kept() {
-            acknowledged.retain(|problem| !problem.contains("acknowledged, but"));
-        }
+        let mut promises = checks::refused(history, last);
+        promises.extend(match self.bundle.facts.keeps_promises() {
+            true => checks::acknowledged(history, last),
+            false => checks::losses(history, order),
+        });
         let check = |name, problems| Check { name, problems };
-        vec![
+        let mut checks = vec![
             check("the archive is whole", Vec::new()),
-            check("acknowledged is there, refused is not", acknowledged),
+            check("acknowledged is there, refused is not", promises),
             check(
                 "the primary's rows are what was written",
                 checks::content(history, last),
@@ -197,7 +221,12 @@ impl Evidence {
             check("both oracles agree on every target", disagreements),
             check("a later target keeps all of an earlier one", subsets),
             check("every fault was healed", not_healed(&self.bundle)),
-        ]
+        ];
+        if let Some(compared) = received {
+            let name = "the receiver has every segment, as the archive has it";
+            checks.push(check(name, compared.problems));
+        }
+        checks
     }
 
     /// Judges many targets without restoring: the order of the WAL against the clients' log.

@@ -14,6 +14,7 @@ mod goal;
 mod history;
 mod judge;
 mod order;
+mod received;
 mod restores;
 mod state;
 mod verdict;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::error::Error;
 use super::goal::{Goal, Target};
-use crate::wal::{self, Event, Lsn, Reader, Wal, Xact, event};
+use crate::wal::{self, Event, Lsn, Reader, Wal, Xact, XlogEvent, event};
 
 /// The end of a transaction, a commit or an abort: both are places where recovery may stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Order {
     pub last_record: Option<Lsn>,
     pub segment_bytes: u64,
     pub records: u64,
+    /// Where the server began to work again after a stop or a crash: its checkpoints at that time.
+    restarts: Vec<Lsn>,
     by_xid: HashMap<u32, usize>,
 }
 
@@ -51,6 +53,7 @@ impl Order {
             last_record: None,
             segment_bytes: wal.segment_size().bytes(),
             records: 0,
+            restarts: Vec::new(),
             by_xid: HashMap::new(),
         };
         let mut reader = Reader::new(wal, from);
@@ -65,6 +68,10 @@ impl Order {
             let (start, previous) = (record.start, record.header.prev);
             match event(&record) {
                 Ok(Some(Event::Xact(detail))) => order.add(detail.xact, previous),
+                Ok(Some(Event::Xlog {
+                    event: XlogEvent::Checkpoint { shutdown: true, .. },
+                    ..
+                })) => order.restarts.push(start),
                 Ok(_) => {}
                 Err(error) => {
                     let end = Box::new(reader.reject(start, error));
@@ -79,6 +86,12 @@ impl Order {
             self.by_xid.insert(xact.xid, self.endings.len());
         }
         self.endings.push(Ending { xact, previous });
+    }
+
+    /// The how-manieth life of the server a position belongs to, from 0. A crash ends one: what the server had not
+    /// written by then is gone, and the next one goes on from there.
+    pub fn life(&self, at: Lsn) -> usize {
+        self.restarts.partition_point(|restart| *restart <= at)
     }
 
     /// Where a transaction committed.
@@ -159,6 +172,13 @@ pub(super) mod tests {
     use crate::wal::XactKind;
 
     /// Transactions 1, 2, 3... at 0x100, 0x200, 0x300...; each stamped as given.
+    pub(crate) fn order_with_restarts(stamps: &[i64], restarts: &[u64]) -> Order {
+        Order {
+            restarts: restarts.iter().copied().map(Lsn).collect(),
+            ..order(stamps)
+        }
+    }
+
     pub(crate) fn order(stamps: &[i64]) -> Order {
         let mut order = Order {
             endings: Vec::new(),
@@ -166,6 +186,7 @@ pub(super) mod tests {
             last_record: Some(Lsn(0x100 * (stamps.len() as u64) + 0x80)),
             segment_bytes: 1 << 20,
             records: 2 * stamps.len() as u64,
+            restarts: Vec::new(),
             by_xid: HashMap::new(),
         };
         for (at, us) in stamps.iter().enumerate() {

@@ -183,9 +183,12 @@ impl Known<'_> {
         let pick = |wanted: &dyn Fn(&Op) -> bool| -> Vec<i64> {
             ops().filter(|op| wanted(op)).map(|op| op.op).collect()
         };
+        let kept_promises = self.bundle.facts.keeps_promises();
+        // What a crash may take is judged as a whole, by `checks::losses`.
+        let owed = |op: &Op| kept_promises || op.commit.is_some();
         match restore.target.target {
             Target::Time(us) if !self.bundle.facts.clock_moved => {
-                let must = |op: &Op| history.latest(op).is_some_and(|at| at < us);
+                let must = |op: &Op| owed(op) && history.latest(op).is_some_and(|at| at < us);
                 let must_not = |op: &Op| history.earliest(op) > us;
                 let what = "acknowledged before the target, and missing";
                 report(pick(&|op| must(op) && !present(op)), what, 0);
@@ -193,7 +196,10 @@ impl Known<'_> {
                 report(pick(&|op| must_not(op) && present(op)), what, 0);
             }
             Target::Lsn(lsn) => {
-                let over = |op: &Op| matches!(op.outcome, Outcome::Ok { high: Some(high), .. } if high <= lsn);
+                let over = |op: &Op| {
+                    owed(op)
+                        && matches!(op.outcome, Outcome::Ok { high: Some(high), .. } if high <= lsn)
+                };
                 let ahead = |op: &Op| matches!(op.outcome, Outcome::Ok { low, .. } if low >= lsn);
                 let what = "committed in front of the target, and missing";
                 report(pick(&|op| over(op) && !present(op)), what, 0);
@@ -205,7 +211,7 @@ impl Known<'_> {
         }
         // What is there has a past: everything acknowledged before any of it was sent.
         let newest = ops().filter(|op| present(op)).map(|op| op.sent).max();
-        let past = |op: &Op| op.is_ok() && op.ended < newest && !present(op);
+        let past = |op: &Op| op.is_ok() && owed(op) && op.ended < newest && !present(op);
         let what = "acknowledged before one was sent that is there, and missing";
         report(pick(&past), what, 0);
         problems

@@ -43,6 +43,10 @@ pub struct Run {
     pub worst_inversion_us: i64,
     pub faults: usize,
     pub faults_not_healed: usize,
+    /// How many processes it took: rpitr may be killed and the run resumed.
+    pub epochs: usize,
+    /// Segments the receiver has as the archive has them; none without a receiver.
+    pub received: Option<usize>,
 }
 
 /// Targets judged without a restore: the two oracles against each other.
@@ -125,6 +129,19 @@ impl Verdict {
             "faults      {} fired, {} not healed",
             run.faults, run.faults_not_healed
         )?;
+        if run.epochs > 1 {
+            writeln!(
+                out,
+                "epochs      {}: rpitr was killed in the run, which was resumed each time",
+                run.epochs
+            )?;
+        }
+        if let Some(segments) = run.received {
+            writeln!(
+                out,
+                "receiver    {segments} segments received, byte for byte those of the archive"
+            )?;
+        }
         if run.given_up > 0 {
             writeln!(
                 out,

@@ -74,6 +74,13 @@ impl Content {
         }
     }
 
+    /// Goes on behind operation `seq`: what comes next is what would have come next.
+    pub fn forward(&mut self, seq: u64) {
+        while self.seq < seq {
+            self.invent();
+        }
+    }
+
     /// How long to wait before the next operation.
     pub fn think(&mut self) -> Duration {
         let (low, high) = self.spec.think;
@@ -193,6 +200,15 @@ mod tests {
             "more writers change nothing for the first"
         );
         assert_ne!(list(2, 1)[0].sql, list(2, 2)[0].sql);
+    }
+
+    #[test]
+    fn whoever_goes_on_writes_what_would_have_come_next() {
+        let mut whole = Content::new(&spec(), 1);
+        let all: Vec<_> = (0..50).map(|_| whole.invent()).collect();
+        let mut resumed = Content::new(&spec(), 1);
+        resumed.forward(30);
+        assert_eq!(resumed.invent(), all[30]);
     }
 
     #[test]

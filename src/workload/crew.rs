@@ -17,6 +17,7 @@ use super::content::{Content, Spec};
 use super::error::Error;
 use super::line::Line;
 use super::log::Log;
+use super::past::Past;
 use super::writer::Writer;
 use crate::sql::Settings;
 
@@ -28,10 +29,12 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    fn new() -> Clock {
+    /// It does not go behind what is on record already.
+    fn after(latest: i64) -> Clock {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let wall = since.map_or(0, |time| time.as_micros() as i64);
         Clock {
-            base: since.map_or(0, |time| time.as_micros() as i64),
+            base: wall.max(latest + 1),
             from: Instant::now(),
         }
     }
@@ -110,24 +113,34 @@ impl Control {
 pub struct Crew {
     control: Arc<Control>,
     thread: Option<JoinHandle<Result<(), Error>>>,
+    /// What crews before it had got acknowledged.
+    pub before: u64,
 }
 
 impl Crew {
-    /// Starts the writers; they append to the log at `path`.
+    /// Starts the writers; they append to the log at `path`, and go on where the last crew in it was killed.
     pub fn start(settings: Settings, spec: Spec, path: &Path) -> Result<Crew, Error> {
+        let past = Past::read(path)?;
         let log = Log::append(path)?;
         let control = Arc::new(Control {
             order: watch::Sender::new(Order::Write),
-            stats: Stats::default(),
+            stats: Stats {
+                ok: AtomicU64::new(past.ok),
+                failed: AtomicU64::new(past.failed),
+                indeterminate: AtomicU64::new(past.indeterminate),
+                ..Stats::default()
+            },
         });
+        let before = past.ok;
         let shared = control.clone();
         let thread = std::thread::Builder::new()
             .name("writers".into())
-            .spawn(move || run(settings, spec, log, shared))
+            .spawn(move || run(settings, spec, (log, past), shared))
             .map_err(|error| Error::Thread(error.to_string()))?;
         Ok(Crew {
             control,
             thread: Some(thread),
+            before,
         })
     }
 
@@ -174,28 +187,40 @@ impl Drop for Crew {
     }
 }
 
-fn run(settings: Settings, spec: Spec, mut log: Log, control: Arc<Control>) -> Result<(), Error> {
+fn run(
+    settings: Settings,
+    spec: Spec,
+    (mut log, past): (Log, Past),
+    control: Arc<Control>,
+) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Error::Thread(error.to_string()))?;
-    let clock = Clock::new();
+    let clock = Clock::after(past.latest);
     log.add(&Line::Begin {
         schema: 1,
         seed: spec.seed,
         writers: spec.writers,
+        epoch: past.epochs + 1,
         at: clock.now(),
     })?;
     let log = Rc::new(RefCell::new(log));
     let settings = Rc::new(settings);
-    let writers = (1..=spec.writers).map(|number| Writer {
-        number,
-        settings: settings.clone(),
-        content: Content::new(&spec, number),
-        deadline: spec.deadline,
-        log: log.clone(),
-        clock,
-        control: control.clone(),
+    let writers = (1..=spec.writers).map(|number| {
+        let reached = past.reached(number);
+        let mut content = Content::new(&spec, number);
+        content.forward(reached.seq);
+        Writer {
+            number,
+            settings: settings.clone(),
+            content,
+            sessions: reached.session,
+            deadline: spec.deadline,
+            log: log.clone(),
+            clock,
+            control: control.clone(),
+        }
     });
     let all = async {
         let tasks = writers.map(|writer| {

@@ -15,6 +15,9 @@ pub enum Line {
         schema: u32,
         seed: u64,
         writers: u32,
+        /// Counts the crews of a run from 1: one more each time rpitr was killed and the run resumed.
+        #[serde(default = "first")]
+        epoch: u32,
         at: i64,
     },
     Send {
@@ -55,6 +58,10 @@ pub enum Line {
     },
     /// The crew was stopped, not killed.
     End { at: i64 },
+}
+
+fn first() -> u32 {
+    1
 }
 
 mod lsn {

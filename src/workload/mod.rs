@@ -8,6 +8,7 @@ mod crew;
 mod error;
 mod line;
 mod log;
+mod past;
 mod writer;
 
 pub use content::{Content, Ending, Operation, Spec};

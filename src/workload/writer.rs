@@ -21,6 +21,8 @@ pub(super) struct Writer {
     pub number: u32,
     pub settings: Rc<Settings>,
     pub content: Content,
+    /// Connections it had before.
+    pub sessions: u32,
     pub deadline: Duration,
     pub log: Rc<RefCell<Log>>,
     pub clock: Clock,
@@ -39,7 +41,7 @@ impl Writer {
     /// Works until the crew is stopped. Whatever a server does is an outcome; only a log that
     /// cannot be written is an error.
     pub async fn work(mut self) -> Result<(), Error> {
-        let mut session = 0;
+        let mut session = self.sessions;
         let mut connection: Option<Connection> = None;
         while self.rest().await {
             let open = match connection.take().filter(|open| !open.is_closed()) {

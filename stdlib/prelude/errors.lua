@@ -214,6 +214,11 @@ function xpcall(f, handler, ...)
   end, ...)
 end
 
+-- What pcall would return, packed; an error is always of the one shape.
+function internal.attempt(f, ...)
+  return table.pack(raw_xpcall(f, as_error, ...))
+end
+
 -- Host functions return `true, ...` or `false, error`; scripts see results or a raised Error.
 local function unwrap(ok, ...)
   if ok then

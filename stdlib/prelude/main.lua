@@ -73,9 +73,14 @@ local function execute(request)
   request.arguments[0] = request.name
   rawset(_G, "arg", request.arguments)
   local inspect = request.program == "help" or request.program == "check"
+  local function describe(what)
+    if request.program == "help" then
+      host.print(request.name .. ": " .. what)
+    end
+    return nil, nil, what
+  end
   if inspect and not declares_drill(request.source) then
-    host.print(request.name .. ": a plain script")
-    return nil
+    return describe "a plain script"
   end
   local result = chunk(table.unpack(request.arguments))
   if internal.suite then
@@ -86,7 +91,7 @@ local function execute(request)
     return drill.execute(result, request)
   end
   if inspect then
-    host.print(request.name .. ": a plain script")
+    return describe "a plain script"
   end
   return nil
 end
@@ -112,7 +117,7 @@ function boot.main(request)
   if error and error.code ~= "exit" then
     outcome.error = error
   elseif not error then
-    outcome.code, outcome.tally = task.results[1], task.results[2]
+    outcome.code, outcome.tally, outcome.summary = table.unpack(task.results, 1, 3)
   end
   outcome.code = host.exit_code() or outcome.code
   return outcome

@@ -186,7 +186,7 @@ end
 -- Runs `f` so that Ctrl-C ends it and nothing else. Returns what pcall would, packed.
 function internal.in_foreground(f, ...)
   local scope = host.scope_foreground()
-  local outcome = pack(raw_xpcall(f, as_error, ...))
+  local outcome = internal.attempt(f, ...)
   host.scope_background()
   host.scope_leave(scope)
   return outcome

@@ -266,7 +266,7 @@ end
 ---@field begins rpitr.Lsn
 ---@field upto rpitr.Lsn  the end of its last good record
 ---@field last_record? rpitr.Lsn  where that begins
----@field commits integer  in it
+---@field commits integer  how many are in it
 ---@field ended string  why reading ended there
 ---@field sha256 string
 ---@field bytes integer

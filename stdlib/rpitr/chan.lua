@@ -13,6 +13,7 @@ local args = require "rpitr.core.args"
 ---@overload fun(): any
 ---@field capacity integer
 ---@field closed boolean
+---@field package [integer] any  what is in it
 ---@field package first integer
 ---@field package last integer
 ---@field package event userdata

@@ -71,7 +71,7 @@ chaos.when = schedule.when
 ---@class rpitr.chaos.ScheduleOptions
 ---@field seed integer
 ---@field duration rpitr.Duration  of the run
----@field every? rpitr.Duration  (default "30..60s") pause before each fault, a duration or a range
+---@field every? rpitr.chaos.Range  (default "30..60s") pause before each fault, a duration or a range
 ---@field faults rpitr.chaos.Fault[]
 
 ---@class rpitr.chaos.Event
@@ -125,12 +125,13 @@ end
 ---@field cluster rpitr.chaos.Cluster
 ---@field seed? integer  default: the run's
 ---@field duration? rpitr.Duration  (default "60s")
----@field every? rpitr.Duration  (default "30..60s") pause before each fault, a duration or a range
+---@field every? rpitr.chaos.Range  (default "30..60s") pause before each fault, a duration or a range
 ---@field workload? rpitr.workload.WritersSpec  from `chaos.writers`; default: eight writers
 ---@field faults? rpitr.chaos.Fault[]  default: none
 ---@field targets? rpitr.chaos.TargetsOptions  from `chaos.targets`
 ---@field schedule? rpitr.chaos.Schedule  one that was made before, instead of a new one
----@field dir? string  where the bundle goes; default: below the report, or else in the state folder until the run has passed
+---@field dir? string  where the bundle goes; `rpitr lab gc` leaves the servers of a killed run with one to `chaos.resume`.
+---  Default: below the report, or else in the state folder until the run has passed
 ---@field require? rpitr.chaos.RequireOptions  less than this, and the verdict is "unknown"
 ---@field say? fun(text: string)  is told of every fault
 
@@ -154,8 +155,25 @@ end
 --- ```
 ---@param spec rpitr.chaos.RunOptions
 ---@return rpitr.ChaosResult
----@error arg, state, postgres, environment
+---@error arg, state (not_supervised), postgres, environment
 chaos.run = run.run
+
+---@class rpitr.chaos.ResumeOptions
+---@field say? fun(text: string)  is told of every fault
+
+--- Goes on with a run that was killed, on the servers it left: what its schedule still holds, then targets, restores and
+--- the verdict over all of it. Writers go on with the numbers they had reached; operations that were in flight are
+--- indeterminate. `rpitr chaos resume DIR` does the same.
+---
+--- ```lua
+--- -- needs: the bundle of a run that was killed
+--- chaos.resume("runs/1"):assert()
+--- ```
+---@param dir string  the bundle
+---@param options? rpitr.chaos.ResumeOptions
+---@return rpitr.ChaosResult
+---@error environment (lab_gone), state (lab_in_use), postgres
+chaos.resume = run.resume
 
 ---@class rpitr.chaos.ShrinkOptions
 ---@field cluster fun(): rpitr.chaos.Cluster  makes a new one each time

@@ -44,6 +44,7 @@ local task = require "rpitr.task"
 ---@field expect? string[]  what must hold at the end: a metric, an operator and a value, as "rto < 90s", "rows_lost == 0", "failover.p95 < 15s"
 ---@field run fun(d: rpitr.DrillRun, arg: table<string, any>)  the drill itself, with the values of its arguments
 
+--- A drill that was declared; a file returns it.
 ---@class rpitr.Drill: rpitr.drill.Header
 ---@field name string
 ---@field package parameters table[]
@@ -65,6 +66,7 @@ local HEADER = {
   args = "table?",
   budget = "duration?",
   expect = "table?",
+  supervised = "boolean?",
   run = "function",
 }
 
@@ -134,7 +136,7 @@ end
 --- assert(n > 0)
 --- ```
 ---@param name string
----@param fn fun(...): ...
+---@param fn fun(...): any
 ---@param ... any  what `fn` is called with
 ---@return any ...  what `fn` returns
 ---@error arg  and whatever `fn` raises, with `step`
@@ -142,7 +144,7 @@ function Run:step(name, fn, ...)
   args.check("d:step", "name", name, "string")
   args.check("d:step", "fn", fn, "function")
   local step = self.report:begin_step(name)
-  local outcome = table.pack(xpcall(fn, internal.as_error, ...))
+  local outcome = internal.attempt(fn, ...)
   local e = outcome[2]
   if not outcome[1] and not e.step then
     e.step = name
@@ -161,7 +163,7 @@ end
 --- assert(d:metric "checkpoint_seconds" > 0)
 --- ```
 ---@param name string
----@param fn fun(...): ...
+---@param fn fun(...): any
 ---@param ... any  what `fn` is called with
 ---@return any ...  what `fn` returns
 ---@error arg
@@ -317,7 +319,7 @@ end
 -- Running ------------------------------------------------------------------------------------------
 
 local function run_with_cleanup(drill, run, values)
-  local outcome = table.pack(xpcall(drill.run, internal.as_error, run, values))
+  local outcome = internal.attempt(drill.run, run, values)
   for i = #run.deferred, 1, -1 do
     internal.cleanup(run.deferred[i], not outcome[1] and outcome[2] or nil)
   end
@@ -349,13 +351,15 @@ function module.execute(drill, request)
   end
   local values = arguments.parse(drill, request.arguments)
   if request.program == "check" then
-    host.print(request.name .. ": drill " .. drill.name .. ", ok")
-    return 0
+    return 0, nil, "drill " .. drill.name .. ", ok"
   end
   if host.options.dry_run then
     arguments.print_help(drill)
     host.print "\nDry run: nothing was started."
     return 0
+  end
+  if drill.supervised and not host.is_supervised() then
+    return host.supervise()
   end
   local run = setmetatable({ report = report.new(drill, values), deferred = {}, drill = drill }, Run)
   internal.current_drill = run

@@ -44,6 +44,7 @@ end
 ---@field cause? rpitr.Error
 ---@field retryable? boolean
 ---@field step? string
+---@field [string] any  whatever else the error should carry
 
 --- Raises an error with these fields.
 ---

@@ -83,8 +83,10 @@ end
 --- ```
 ---@param name string  an id, or `recovery` or `pitr`
 ---@param options? rpitr.lab.AttachOptions
----@return rpitr.Lab|rpitr.Environment  nodes in `nodes` by name, and as fields: `there.primary`
----@error arg (unknown_lab, ambiguous_lab), state (lab_gone, lab_in_use, not_up, unhealthy), environment
+---@return rpitr.Lab|rpitr.Environment there  nodes in `nodes` by name, and as fields: `there.primary`
+---@error arg  code "unknown_lab" or "ambiguous_lab"
+---@error state  code "lab_gone", "lab_in_use", "not_up" or "unhealthy"
+---@error environment  no engine
 function lab.attach(name, options)
   args.check("lab.attach", "name", name, "string")
   local opts = args.options("lab.attach", options, { check = { "boolean", true }, adopt = { "boolean", false } })

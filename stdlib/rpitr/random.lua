@@ -5,8 +5,11 @@ local random = {}
 local host = ...
 local args = require "rpitr.core.args"
 
---- Called like `math.random`: `r()` from 0 to 1, `r(n)` an integer from 1 to n, `r(low, high)` one from low to high.
----@alias rpitr.random.Generator fun(low?: integer, high?: integer): number
+--- Called like `math.random`.
+---@class rpitr.random.Generator
+---@overload fun(low: integer, high: integer): integer  from `low` to `high`
+---@overload fun(high: integer): integer  from 1 to `high`
+---@overload fun(): number  from 0 to 1, 1 excluded
 
 --- A generator of random numbers.
 ---

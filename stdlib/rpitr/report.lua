@@ -13,7 +13,7 @@ local SCHEMA = 2
 ---@field data table  what `report.json` will hold
 ---@field package started_at number
 ---@field package depth integer
-local Report = {}
+local Report = { __name = "rpitr.Report" }
 Report.__index = Report
 
 local function paint(code, text)
@@ -54,8 +54,7 @@ function report.bytes(value)
   return (i == 1 and "%d %s" or "%.1f %s"):format(i == 1 and math.floor(value) or value, units[i])
 end
 
---- Begins the report of a drill.
----@private
+--- Begins the report of a drill, which does this by itself.
 ---@param drill rpitr.Drill
 ---@param values table<string, any>  of its arguments
 ---@return rpitr.Report
@@ -92,6 +91,7 @@ function report.new(drill, values)
   return self
 end
 
+---@private
 function Report:begin_step(name)
   local step = { name = name, started = host.now() - self.started_at, depth = self.depth }
   self.data.steps[#self.data.steps + 1] = step
@@ -103,6 +103,7 @@ function Report:begin_step(name)
   return step
 end
 
+---@private
 function Report:end_step(step, ok, e)
   self.depth = self.depth - 1
   step.seconds = host.now() - self.started_at - step.started
@@ -115,6 +116,7 @@ function Report:end_step(step, ok, e)
   host.narrate(("  %s %s  %s"):format(mark, step.name, paint("2", report.seconds(step.seconds))))
 end
 
+---@private
 function Report:say(text)
   for line in (text .. "\n"):gmatch "(.-)\n" do
     host.narrate("    " .. line)
@@ -133,24 +135,32 @@ function Report:elapsed()
   return host.now() - self.started_at
 end
 
---- Keeps a measurement of this moment; the report draws all of a name as a plot.
+--- Begins the run's time `seconds` earlier: it goes on with what another process began.
+---@param seconds number
+function Report:reach_back(seconds)
+  self.started_at = self.started_at - seconds
+end
+
+--- Keeps a measurement of this moment, or of second `at`; the report draws all of a name as a plot.
 ---@param name string
 ---@param value number
 ---@param unit? string
-function Report:sample(name, value, unit)
+---@param at? number
+function Report:sample(name, value, unit, at)
   local series = self.data.series[name] or { unit = unit or "", points = json.array {} }
   self.data.series[name] = series
-  series.points[#series.points + 1] = { self:elapsed(), value }
+  series.points[#series.points + 1] = { at or self:elapsed(), value }
 end
 
 --- Marks a stretch of time in the plots. Returns a function that ends it.
 ---@param label string
----@return fun()
-function Report:band(label)
-  local band = { label = label, from = self:elapsed() }
+---@param at? number  the second it begins, if not now
+---@return fun(to?: number)
+function Report:band(label, at)
+  local band = { label = label, from = at or self:elapsed() }
   self.data.bands[#self.data.bands + 1] = band
-  return function()
-    band.to = band.to or self:elapsed()
+  return function(to)
+    band.to = band.to or to or self:elapsed()
   end
 end
 
@@ -181,6 +191,7 @@ function Report:recovery(node, seconds)
   }
 end
 
+---@private
 function Report:metric(name, value)
   local known = self.data.metrics[name]
   if known == nil then
@@ -191,12 +202,14 @@ function Report:metric(name, value)
   end
 end
 
+---@private
 function Report:check(name, held, detail)
   self.data.checks[#self.data.checks + 1] = { name = name, ok = held, detail = not held and detail or nil }
   local mark = held and paint("32", "✓") or paint("31", "✗")
   host.narrate(("    %s %s%s"):format(mark, name, not held and detail and (": " .. detail) or ""))
 end
 
+---@private
 function Report:passing()
   for _, check in ipairs(self.data.checks) do
     if not check.ok then
@@ -210,6 +223,7 @@ local function width_of(text)
   return utf8.len(text) or #text
 end
 
+---@private
 function Report:table(title, columns, rows)
   local kept = json.array(table.move(rows, 1, #rows, 1, {}))
   self.data.tables[#self.data.tables + 1] = { title = title, columns = columns, rows = kept }
@@ -327,6 +341,7 @@ local ENDINGS = {
   timeout = "timeout",
 }
 
+---@private
 function Report:show_verdict()
   local data = self.data
   local total = report.seconds(data.seconds)

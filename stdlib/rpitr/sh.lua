@@ -25,7 +25,7 @@ local args = require "rpitr.core.args"
 --- ```lua
 --- assert(sh.run({ "echo", "hello" }).stdout == "hello\n")
 --- ```
----@param command rpitr.sh.Command
+---@param command rpitr.sh.Command|string[]
 ---@return rpitr.sh.Output
 ---@error io  code "exit_status"; or there is no such program
 ---@error timeout, arg
@@ -111,7 +111,7 @@ function sh.popen(command, mode)
 end
 
 --- Reads a line without its end ("l"), one with it ("L"), or all that is left ("a").
----@param format? "l"|"L"|"a"
+---@param format? "l"|"L"|"a"|"*l"|"*L"|"*a"
 ---@return string?
 function Output:read(format)
   format = tostring(format or "l"):gsub("^%*", "")
@@ -138,9 +138,9 @@ function Output:lines()
 end
 
 --- How the program ended, as Lua's own `file:close()` says it.
----@return true?
----@return "exit"|"signal"
----@return integer
+---@return true? ok
+---@return "exit"|"signal" how
+---@return integer? code  exit status or signal
 function Output:close()
   return self.code == 0 or nil, self.signal and "signal" or "exit", self.signal or self.code
 end

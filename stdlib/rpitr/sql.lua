@@ -184,7 +184,7 @@ end
 ---   db:exec("INSERT INTO example_tx VALUES ($1)", 1)
 --- end)
 --- ```
----@param fn fun(db: rpitr.Conn): ...
+---@param fn fun(db: rpitr.Conn): any
 ---@param options? rpitr.sql.TxOptions
 ---@return any ...  what `fn` returns
 ---@error sql, arg
@@ -205,7 +205,7 @@ function Conn:tx(fn, options)
   end
   local rollback = outermost and "ROLLBACK" or ("ROLLBACK TO %s; RELEASE %s"):format(savepoint, savepoint)
   self.depth = self.depth + 1
-  local outcome = table.pack(xpcall(fn, internal.as_error, self))
+  local outcome = internal.attempt(fn, self)
   self.depth = self.depth - 1
   if outcome[1] then
     self:exec(opts.rollback and rollback or outermost and "COMMIT" or "RELEASE " .. savepoint)

@@ -17,7 +17,7 @@ local args = require "rpitr.core.args"
 ---@field package id integer
 ---@field package finished? boolean
 ---@field package joined? boolean
----@field package results? table
+---@field package results? { n: integer, [integer]: any }
 local Task = { __name = "rpitr.Task" }
 Task.__index = Task
 
@@ -33,7 +33,7 @@ end
 --- end)
 --- assert(t:join() == 42)
 --- ```
----@param fn fun(...): ...
+---@param fn fun(...): any
 ---@param ... any  what `fn` is called with
 ---@return rpitr.Task
 ---@error arg
@@ -95,11 +95,11 @@ end
 ---@field package scope userdata
 ---@field package first? rpitr.Task
 ---@field package failure? rpitr.Error
-local Group = {}
+local Group = { __name = "rpitr.Group" }
 Group.__index = Group
 
 --- Starts a task in the group; tasks of the group may do so too.
----@param fn fun(...): ...
+---@param fn fun(...): any
 ---@param ... any  what `fn` is called with
 ---@return rpitr.Task
 ---@error state  the group has ended
@@ -138,7 +138,7 @@ local function run_group(body, finish, one_wins)
     end
   end
   group.options = { parent = internal.current_task(), scope = group.scope, on_finish = on_finish }
-  local outcome = table.pack(xpcall(body, internal.as_error, group))
+  local outcome = internal.attempt(body, group)
   if outcome[1] then
     local ok, e = xpcall(finish, internal.as_error, group)
     if not ok then
@@ -172,7 +172,7 @@ end
 ---   g:spawn(print, "b")
 --- end)
 --- ```
----@param body fun(g: rpitr.Group): ...
+---@param body fun(g: rpitr.Group): any
 ---@return any ...  what `body` returns
 ---@error arg  and whatever the first task to fail raised
 function task.group(body)
@@ -232,7 +232,7 @@ end
 --- }
 --- assert(winner == "quick")
 --- ```
----@param list (fun(): ...)[]
+---@param list (fun(): any)[]
 ---@return any ...  the winner's results
 ---@error arg  and whatever the winner raised
 function task.race(list)
@@ -252,7 +252,7 @@ function task.race(list)
     winner = group.first
     host.scope_cancel(group.scope)
   end, true)
-  return table.unpack(winner.results, 1, winner.results.n)
+  return winner:join()
 end
 
 --- Runs `fn(...)`, and ends it when it takes longer than `limit`. Waits started inside, tasks included, end with
@@ -263,7 +263,7 @@ end
 --- assert(not ok and err.is(e, "timeout"))
 --- ```
 ---@param limit rpitr.Duration
----@param fn fun(...): ...
+---@param fn fun(...): any
 ---@param ... any  what `fn` is called with
 ---@return any ...  what `fn` returns
 ---@error timeout, arg
@@ -271,7 +271,7 @@ function task.with_timeout(limit, fn, ...)
   local seconds = args.check("task.with_timeout", "limit", limit, "duration")
   args.check("task.with_timeout", "fn", fn, "function")
   local scope = host.scope_enter(seconds)
-  local outcome = table.pack(xpcall(fn, internal.as_error, ...))
+  local outcome = internal.attempt(fn, ...)
   local own = host.scope_code(scope)
   host.scope_leave(scope)
   if outcome[1] then
@@ -293,14 +293,14 @@ end
 --- ```lua
 --- task.shield(pg.checkpoint, pg)
 --- ```
----@param fn fun(...): ...
+---@param fn fun(...): any
 ---@param ... any  what `fn` is called with
 ---@return any ...  what `fn` returns
 ---@error arg
 function task.shield(fn, ...)
   args.check("task.shield", "fn", fn, "function")
   local scope = host.scope_shield(math.huge)
-  local outcome = table.pack(xpcall(fn, internal.as_error, ...))
+  local outcome = internal.attempt(fn, ...)
   host.scope_leave(scope)
   if outcome[1] then
     return table.unpack(outcome, 2, outcome.n)

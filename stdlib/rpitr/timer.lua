@@ -33,7 +33,7 @@ end
 --- assert(late:join() == "done")
 --- ```
 ---@param duration rpitr.Duration
----@param fn fun(): ...
+---@param fn fun(): any
 ---@return rpitr.Task task  with what `fn` returns
 ---@error arg
 function timer.after(duration, fn)
@@ -121,7 +121,7 @@ function timer.eventually(fn, options)
     tries = tries + 1
     -- An attempt that hangs ends with the time there is, though each gets a second.
     local limit = math.max(opts.timeout - (host.now() - started), 1)
-    local results = table.pack(xpcall(task.with_timeout, internal.as_error, limit, fn))
+    local results = internal.attempt(task.with_timeout, limit, fn)
     if results[1] and results[2] then
       return table.unpack(results, 2, results.n)
     end

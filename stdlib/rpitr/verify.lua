@@ -297,6 +297,10 @@ FROM (%s) t]]
 ---@field dbname? string  default: the shop's, `workload.database`
 ---@field queries? table<string, string>  queries by name, instead of all tables
 
+---@class rpitr.verify.Print
+---@field rows integer
+---@field hash string
+
 --- A fingerprint of each table of a database, or of the rows of the given queries. Equal fingerprints mean equal rows,
 --- in whatever order.
 ---
@@ -306,7 +310,7 @@ FROM (%s) t]]
 --- ```
 ---@param node rpitr.Node
 ---@param options? rpitr.verify.FingerprintOptions
----@return table<string, { rows: integer, hash: string }> prints  by the name of the table or query
+---@return table<string, rpitr.verify.Print> prints  by the name of the table or query
 ---@error sql, arg
 function verify.fingerprint(node, options)
   local opts = args.options("verify.fingerprint", options, {

@@ -443,12 +443,14 @@ end
 ---@param lsn rpitr.Lsn|string
 ---@param options? rpitr.wal.NameOptions
 ---@return integer number
----@return integer offset  in bytes inside it
+---@return integer offset  bytes from its beginning
 ---@return rpitr.Lsn start  where it begins
 ---@error arg
 function wal.segment_of(lsn, options)
   local opts = args.options("wal.segment_of", options, { segment_size = { "size", DEFAULT_SIZE } })
-  return host.wal_segment_of(args.check("wal.segment_of", "lsn", lsn, "lsn"), math.floor(opts.segment_size))
+  local position = args.check("wal.segment_of", "lsn", lsn, "lsn")
+  local number, offset, start = host.wal_segment_of(position, math.floor(opts.segment_size))
+  return number, offset, start
 end
 
 return wal

@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod defects;
+mod resume;
 mod work;
 
 use std::fs;

@@ -8,7 +8,9 @@ mod platform;
 mod platform;
 
 mod find;
+mod owner;
 mod tree;
 
 pub use find::{Proc, ProcessId, Wanted};
+pub use owner::{SUPERVISOR, heed_supervisor, is_supervised};
 pub use tree::{kill_all, pause, resume, signal, wait_gone};

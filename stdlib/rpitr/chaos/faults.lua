@@ -8,6 +8,9 @@ local args = require "rpitr.core.args"
 local kinds = require("rpitr.chaos.kinds").list
 local range = require "rpitr.core.range"
 
+--- A duration, or two between which each time is drawn: `"5..20s"`.
+---@alias rpitr.chaos.Range number|string|number[]
+
 --- A fault as plain data: its kind, its target, and the options of its constructor.
 ---@class rpitr.chaos.Fault
 ---@field kind string  "pause", "kill_tree" ...
@@ -33,10 +36,10 @@ local range = require "rpitr.core.range"
 ---@field by? number  seconds
 
 ---@class rpitr.chaos.FaultOptions
----@field duration? rpitr.Duration  (default "2..5s") how long it lasts, a duration or a range
+---@field duration? rpitr.chaos.Range  (default "2..5s") how long it lasts, a duration or a range
 
 ---@class rpitr.chaos.CrashOptions
----@field duration? rpitr.Duration  (default "0..2s") how long the server stays down, a duration or a range
+---@field duration? rpitr.chaos.Range  (default "0..2s") how long the server stays down, a duration or a range
 
 ---@class rpitr.chaos
 local faults = {}
@@ -68,8 +71,8 @@ end
 --- local fault = chaos.pause("primary", "5..20s")
 --- assert(fault.duration[2] == 20)
 --- ```
----@param target "primary"|"standby"
----@param options? rpitr.Duration|rpitr.chaos.FaultOptions
+---@param target "primary"|"standby"|"receiver"
+---@param options? rpitr.chaos.Range|rpitr.chaos.FaultOptions
 ---@return rpitr.chaos.Fault
 ---@error arg
 function faults.pause(target, options)
@@ -78,7 +81,7 @@ end
 
 --- SIGKILL to every process of a server, as a crash of its machine would. It stays down until it is healed.
 ---@param target "primary"|"standby"
----@param options? rpitr.Duration|rpitr.chaos.CrashOptions
+---@param options? rpitr.chaos.Range|rpitr.chaos.CrashOptions
 ---@return rpitr.chaos.Fault
 ---@error arg
 function faults.kill_tree(target, options)
@@ -87,7 +90,7 @@ end
 
 --- SIGKILL to the postmaster alone: its children find out by themselves.
 ---@param target "primary"|"standby"
----@param options? rpitr.Duration|rpitr.chaos.CrashOptions
+---@param options? rpitr.chaos.Range|rpitr.chaos.CrashOptions
 ---@return rpitr.chaos.Fault
 ---@error arg
 function faults.kill_postmaster(target, options)
@@ -96,7 +99,7 @@ end
 
 --- SIGKILL to one backend, after which the server takes itself down and recovers. It is over when it has happened.
 ---@param target "primary"|"standby"
----@param options? rpitr.Duration|rpitr.chaos.FaultOptions
+---@param options? rpitr.chaos.Range|rpitr.chaos.FaultOptions
 ---@return rpitr.chaos.Fault
 ---@error arg
 function faults.kill_backend(target, options)
@@ -105,7 +108,7 @@ end
 
 --- Stops a server in mode immediate: no checkpoint, recovery at the next start.
 ---@param target "primary"|"standby"
----@param options? rpitr.Duration|rpitr.chaos.CrashOptions
+---@param options? rpitr.chaos.Range|rpitr.chaos.CrashOptions
 ---@return rpitr.chaos.Fault
 ---@error arg
 function faults.immediate(target, options)
@@ -115,9 +118,9 @@ end
 ---@class rpitr.chaos.RestartOptions: rpitr.chaos.FaultOptions
 ---@field mode? "smart"|"fast"|"immediate"  (default "fast")
 
---- Stops a server in order and starts it again. It is over when it has happened.
----@param target "primary"|"standby"
----@param options? rpitr.Duration|rpitr.chaos.RestartOptions
+--- Stops a server, or the WAL receiver, in order and starts it again. It is over when it has happened.
+---@param target "primary"|"standby"|"receiver"
+---@param options? rpitr.chaos.Range|rpitr.chaos.RestartOptions
 ---@return rpitr.chaos.Fault
 ---@error arg
 function faults.restart(target, options)
@@ -130,7 +133,7 @@ end
 
 --- Kills a server whenever it has just come up.
 ---@param target "primary"|"standby"
----@param options? rpitr.Duration|rpitr.chaos.CrashLoopOptions
+---@param options? rpitr.chaos.Range|rpitr.chaos.CrashLoopOptions
 ---@return rpitr.chaos.Fault
 ---@error arg
 function faults.crash_loop(target, options)
@@ -141,7 +144,7 @@ end
 
 --- Cuts a server off from everybody: clients, standbys, receivers.
 ---@param target "primary"|"standby"
----@param options? rpitr.Duration|rpitr.chaos.FaultOptions
+---@param options? rpitr.chaos.Range|rpitr.chaos.FaultOptions
 ---@return rpitr.chaos.Fault
 ---@error arg
 function faults.isolate(target, options)
@@ -150,7 +153,7 @@ end
 
 --- Cuts the way between the primary and `target` in both directions. Connections stay open and go on when it is healed.
 ---@param target "client"|"standby"|"receiver"
----@param options? rpitr.Duration|rpitr.chaos.FaultOptions
+---@param options? rpitr.chaos.Range|rpitr.chaos.FaultOptions
 ---@return rpitr.chaos.Fault
 ---@error arg
 function faults.cut_pair(target, options)
@@ -162,7 +165,7 @@ end
 
 --- Cuts one direction between the primary and `target`.
 ---@param target "client"|"standby"|"receiver"
----@param options? rpitr.Duration|rpitr.chaos.CutOptions
+---@param options? rpitr.chaos.Range|rpitr.chaos.CutOptions
 ---@return rpitr.chaos.Fault
 ---@error arg
 function faults.cut_oneway(target, options)
@@ -177,7 +180,7 @@ end
 
 --- Delays everything between the primary and `target`, each direction.
 ---@param target "client"|"standby"|"receiver"
----@param options? rpitr.Duration|rpitr.chaos.LatencyOptions
+---@param options? rpitr.chaos.Range|rpitr.chaos.LatencyOptions
 ---@return rpitr.chaos.Fault
 ---@error arg
 function faults.latency(target, options)
@@ -189,7 +192,7 @@ end
 
 --- Limits the bytes each second between the primary and `target`, each direction.
 ---@param target "client"|"standby"|"receiver"
----@param options? rpitr.Duration|rpitr.chaos.RateOptions
+---@param options? rpitr.chaos.Range|rpitr.chaos.RateOptions
 ---@return rpitr.chaos.Fault
 ---@error arg
 function faults.rate(target, options)
@@ -199,11 +202,11 @@ function faults.rate(target, options)
 end
 
 ---@class rpitr.chaos.ResetOptions
----@field duration? rpitr.Duration  (default "0..1s") how long it lasts, a duration or a range
+---@field duration? rpitr.chaos.Range  (default "0..1s") how long it lasts, a duration or a range
 
 --- Tears down all connections between the primary and `target` (RST), and new ones as long as it lasts.
 ---@param target "client"|"standby"|"receiver"
----@param options? rpitr.Duration|rpitr.chaos.ResetOptions
+---@param options? rpitr.chaos.Range|rpitr.chaos.ResetOptions
 ---@return rpitr.chaos.Fault
 ---@error arg
 function faults.reset(target, options)
@@ -223,7 +226,7 @@ end
 --- assert(fault.kind == "ack_loss")
 --- ```
 ---@param target "client"
----@param options? rpitr.Duration|rpitr.chaos.AckLossOptions
+---@param options? rpitr.chaos.Range|rpitr.chaos.AckLossOptions
 ---@return rpitr.chaos.Fault
 ---@error arg
 function faults.ack_loss(target, options)
@@ -260,7 +263,7 @@ end
 ---@field bytes? rpitr.Size  (default "0B") how much still fits
 
 --- The archive's disk is full once `bytes` more have been written to it.
----@param options? rpitr.Duration|rpitr.chaos.FullOptions
+---@param options? rpitr.chaos.Range|rpitr.chaos.FullOptions
 ---@return rpitr.chaos.Fault
 ---@error arg
 function faults.archive_full(options)
@@ -268,7 +271,7 @@ function faults.archive_full(options)
 end
 
 --- Pushes to the archive fail.
----@param options? rpitr.Duration|rpitr.chaos.PushOptions
+---@param options? rpitr.chaos.Range|rpitr.chaos.PushOptions
 ---@return rpitr.chaos.Fault
 ---@error arg
 function faults.archive_fail(options)
@@ -276,7 +279,7 @@ function faults.archive_fail(options)
 end
 
 --- A push to the archive hangs until the fault is healed.
----@param options? rpitr.Duration|rpitr.chaos.PushOptions
+---@param options? rpitr.chaos.Range|rpitr.chaos.PushOptions
 ---@return rpitr.chaos.Fault
 ---@error arg
 function faults.archive_hang(options)
@@ -284,7 +287,7 @@ function faults.archive_hang(options)
 end
 
 --- A push says that it has archived the segment, and has not. Healing brings the segment after all.
----@param options? rpitr.Duration|rpitr.chaos.PushOptions
+---@param options? rpitr.chaos.Range|rpitr.chaos.PushOptions
 ---@return rpitr.chaos.Fault
 ---@error arg
 function faults.archive_lie(options)
@@ -296,7 +299,7 @@ end
 
 --- A push dies half-way and leaves the start of a segment under its final name: the archiver is stuck until somebody
 --- removes it.
----@param options? rpitr.Duration|rpitr.chaos.PartialOptions
+---@param options? rpitr.chaos.Range|rpitr.chaos.PartialOptions
 ---@return rpitr.chaos.Fault
 ---@error arg
 function faults.archive_partial(options)
@@ -323,7 +326,7 @@ end
 ---@field segment? string  this one, by its name
 
 --- A segment is gone from the archive.
----@param options? rpitr.Duration|rpitr.chaos.SegmentOptions
+---@param options? rpitr.chaos.Range|rpitr.chaos.SegmentOptions
 ---@return rpitr.chaos.Fault
 ---@error arg
 function faults.segment_missing(options)
@@ -334,7 +337,7 @@ end
 ---@field keep? number  (default 0.5) the part that is left as it was, from 0 to 1
 
 --- An archived segment has lost its end.
----@param options? rpitr.Duration|rpitr.chaos.CutShortOptions
+---@param options? rpitr.chaos.Range|rpitr.chaos.CutShortOptions
 ---@return rpitr.chaos.Fault
 ---@error arg
 function faults.segment_truncated(options)
@@ -345,7 +348,7 @@ end
 ---@field at? number  (default 0.5) where, from 0 to 1
 
 --- One bit of an archived segment is wrong.
----@param options? rpitr.Duration|rpitr.chaos.BitflipOptions
+---@param options? rpitr.chaos.Range|rpitr.chaos.BitflipOptions
 ---@return rpitr.chaos.Fault
 ---@error arg
 function faults.segment_bitflip(options)
@@ -353,7 +356,7 @@ function faults.segment_bitflip(options)
 end
 
 --- The second half of an archived segment is zeros, as after a torn write; `keep` says how much is left before them.
----@param options? rpitr.Duration|rpitr.chaos.CutShortOptions
+---@param options? rpitr.chaos.Range|rpitr.chaos.CutShortOptions
 ---@return rpitr.chaos.Fault
 ---@error arg
 function faults.segment_zeroed(options)
@@ -367,7 +370,7 @@ end
 
 --- Sets a server's clock forward or back. The node must have been created with `clock = true`.
 ---@param target "primary"|"standby"
----@param options? rpitr.Duration|rpitr.chaos.ClockOptions
+---@param options? rpitr.chaos.Range|rpitr.chaos.ClockOptions
 ---@return rpitr.chaos.Fault
 ---@error arg
 function faults.clock_step(target, options)
@@ -375,7 +378,7 @@ function faults.clock_step(target, options)
 end
 
 --- Kills the WAL receiver (pg_receivewal); healing starts it again.
----@param options? rpitr.Duration|rpitr.chaos.CrashOptions
+---@param options? rpitr.chaos.Range|rpitr.chaos.CrashOptions
 ---@return rpitr.chaos.Fault
 ---@error arg
 function faults.kill_capturer(options)

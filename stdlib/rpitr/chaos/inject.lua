@@ -69,9 +69,16 @@ local function open(cluster)
   if cluster.standby and cluster.standby.role == "standby" then
     known.standby = cluster.standby.name
   end
-  if session.primary ~= known.primary or session.standby ~= known.standby or session.archive ~= known.archive then
-    host.chaos_cluster(session.handle, known)
-    session.primary, session.standby, session.archive = known.primary, known.standby, known.archive
+  if cluster.receiver and cluster.receiver.role == "receiver" then
+    known.receiver = cluster.receiver.name
+  end
+  local before = session.cluster or {}
+  for _, role in ipairs { "primary", "standby", "receiver", "archive" } do
+    if before[role] ~= known[role] then
+      host.chaos_cluster(session.handle, known)
+      session.cluster = known
+      break
+    end
   end
   link(session, primary)
   return session

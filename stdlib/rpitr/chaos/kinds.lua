@@ -4,16 +4,17 @@
 --- target. `needs` names what must be untouched when it begins. `lasting = false`: it is over when it has happened.
 
 local NODES = { "primary", "standby" }
+local ALL = { "primary", "standby", "receiver" }
 local EDGES = { "client", "standby", "receiver" }
 
 local list = {
   -- Processes
-  pause = { class = "process", targets = NODES, uses = { "process:%s" } },
+  pause = { class = "process", targets = ALL, uses = { "process:%s" } },
   kill_tree = { class = "process", targets = NODES, uses = { "process:%s" } },
   kill_postmaster = { class = "process", targets = NODES, uses = { "process:%s" } },
   kill_backend = { class = "process", targets = NODES, uses = { "process:%s" }, lasting = false },
   immediate = { class = "process", targets = NODES, uses = { "process:%s" } },
-  restart = { class = "process", targets = NODES, uses = { "process:%s" }, lasting = false },
+  restart = { class = "process", targets = ALL, uses = { "process:%s" }, lasting = false },
   crash_loop = { class = "process", targets = NODES, uses = { "process:%s" } },
 
   -- Network

@@ -26,8 +26,16 @@ local function due(waiting, seen)
   end
 end
 
+-- The number of the segment that is being written.
+local SEGMENT = [[
+SELECT div(pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0'), setting::numeric)::bigint
+FROM pg_settings WHERE name = 'wal_segment_size']]
+
+function nemesis.segment(primary)
+  return primary:value(SEGMENT)
+end
+
 local function progress(here, crew, started)
-  local first
   local last, asked = 0, -1
   -- The server may be down just now: then the WAL is where it was.
   local function segments()
@@ -36,12 +44,9 @@ local function progress(here, crew, started)
     end
     asked = host.now()
     local ok, at = pcall(task.with_timeout, 1, function()
-      return here.primary:value "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0') / setting::numeric FROM pg_settings WHERE name = 'wal_segment_size'"
+      return nemesis.segment(here.primary)
     end)
-    if ok and at then
-      first = first or math.floor(tonumber(tostring(at)))
-      last = math.floor(tonumber(tostring(at))) - first
-    end
+    last = ok and at - here.segment or last
     return last
   end
   return {
@@ -69,6 +74,10 @@ end
 -- end the run: the coverage tells.
 local function fire(here, bundle, event, started)
   here.struck = event.fault.target
+  if event.fault.kind == "kill_orchestrator" then
+    -- The last words of this process.
+    bundle:event { e = "inject", n = event.n, kind = event.fault.kind, target = event.fault.target, hold = 0 }
+  end
   local ok, undo = xpcall(faults.inject, internal.as_error, here.cluster, event.fault)
   if not ok then
     here.struck = nil
@@ -103,7 +112,12 @@ end
 -- A base backup that runs while a fault strikes; whether it survives is part of the run.
 local function backup_meanwhile(here, bundle, event)
   return task.spawn(function()
-    local ok, e = xpcall(pitr.backup, internal.as_error, here.primary, { label = here.label .. "-" .. event.n })
+    local ok, e = xpcall(
+      pitr.backup,
+      internal.as_error,
+      here.primary,
+      { label = ("%s-%d-%d"):format(here.label, event.n, here.epoch) }
+    )
     bundle:event { e = "backup", n = event.n, kind = "backup", reason = ok and "complete" or e.message }
   end)
 end
@@ -130,7 +144,12 @@ end
 
 -- Fires the events; returns when the run is over and the last one is healed.
 function nemesis.run(here, bundle, crew, started)
-  local waiting = table.move(here.plan.events, 1, #here.plan.events, 1, {})
+  local waiting = {}
+  for _, event in ipairs(here.plan.events) do
+    if not here.fired[event.n] then
+      waiting[#waiting + 1] = event
+    end
+  end
   local seen = progress(here, crew, started)
   local backups = {}
   while unfinished(here, crew, seen, waiting) do

@@ -9,11 +9,11 @@ local Bundle = require "rpitr.chaos.bundle"
 local json = require "rpitr.json"
 local nemesis = require "rpitr.chaos.nemesis"
 local pitr = require "rpitr.pitr"
+local resume = require "rpitr.chaos.resume"
 local schedule = require "rpitr.chaos.schedule"
 local targets = require "rpitr.chaos.targets"
-local task = require "rpitr.task"
 local timer = require "rpitr.timer"
-local report = require "rpitr.report"
+local watch = require "rpitr.chaos.watch"
 local writers = require "rpitr.workload.writers"
 
 local run = {}
@@ -64,7 +64,24 @@ local function prepare(opts)
     clock_moved = clock_moved,
     active = {},
     duration = plan.duration,
+    epoch = 1,
+    elapsed = 0,
+    fired = {},
   }
+end
+
+-- A run that kills rpitr needs somebody to go on with it.
+local function check_supervised(plan)
+  for _, event in ipairs(plan.events) do
+    if event.fault.kind == "kill_orchestrator" and not host.is_supervised() then
+      internal.raise({
+        kind = "state",
+        code = "not_supervised",
+        message = "chaos.run: nobody would go on with this run once it has killed rpitr",
+        hint = "run it from a drill with supervised = true, such as rpitr chaos; or leave kill_orchestrator out",
+      }, 3)
+    end
+  end
 end
 
 local function facts(here, extra)
@@ -75,7 +92,12 @@ local function facts(here, extra)
     workload = here.workload,
     synchronous_commit = here.workload.synchronous_commit or "on",
     clock_moved = here.clock_moved,
+    receiver = here.cluster.receiver and here.cluster.receiver.name,
     targets = here.proof.bundle,
+    proof = here.proof,
+    label = here.label,
+    cluster = resume.describe(here.cluster),
+    temporary = here.temporary or false,
     require = here.required,
     backups = json.array {},
   }
@@ -94,83 +116,46 @@ local function describe_backup(one)
   }
 end
 
--- How far the standby is behind, in bytes; nothing while the primary is not to be asked: a question to a server that
--- does not answer would hold up the sample.
-local function lag_of(here)
-  if not here.cluster.standby or here.struck == "primary" or here.struck == "client" then
-    return nil
-  end
-  local ok, lag = pcall(task.with_timeout, 0.5, function()
-    return here.primary:lag_of(here.cluster.standby).bytes
-  end)
-  return ok and lag or nil
-end
-
--- How fast, how far behind, what is broken right now.
-local function sample(here, crew, started, before)
-  local stats, now = crew:stats(), host.now()
-  local rate = (stats.acknowledged - before.acknowledged) / math.max(now - before.at, 0.001)
-  before.acknowledged, before.at = stats.acknowledged, now
-  return {
-    elapsed = now - started,
-    rate = rate,
-    acknowledged = stats.acknowledged,
-    indeterminate = stats.indeterminate,
-    failed = stats.failed,
-    lag = lag_of(here),
-    faults = json.array(table.move(here.active, 1, #here.active, 1, {})),
-  }
-end
-
--- The status line of a terminal.
-local function show(seen)
-  host.progress(
-    ("%.0f s  %.0f tps  %d acknowledged, %d unanswered  lag %s  %s"):format(
-      seen.elapsed,
-      seen.rate,
-      seen.acknowledged,
-      seen.indeterminate,
-      seen.lag and report.bytes(seen.lag) or "unknown",
-      #seen.faults > 0 and "FAULT " .. table.concat(seen.faults, ", ") or ""
-    )
-  )
-end
-
--- Watches the writers while the faults fire, and notes it once a second.
-local function watch(here, bundle, crew, started)
-  local before = { acknowledged = 0, at = started }
-  return timer.every("1s", function()
-    local seen = sample(here, crew, started, before)
-    host.fs_append(bundle:path "samples.jsonl", json.encode(seen) .. "\n")
-    show(seen)
-    local drill = internal.current_drill
-    if drill then
-      drill.report:sample("throughput", seen.rate, "operations a second")
-      drill.report:sample("lag", seen.lag or 0, "bytes")
+-- Everything a restore can start from, once writers have begun.
+local function first_backup(here)
+  for _, one in ipairs(pitr.catalog(here.primary)) do
+    if one.label:sub(1, #here.label + 6) == here.label .. "-begin" then
+      return
     end
-  end)
+  end
+  pitr.backup(here.primary, { label = ("%s-begin-%d"):format(here.label, here.epoch) })
 end
 
 -- Writers work, faults fire; returns when both are over and everything is healed.
 local function storm(here, bundle)
   local primary = here.primary
-  if not primary:value("SELECT true FROM pg_database WHERE datname = $1", writers.database) then
-    writers.init(primary)
+  writers.init(primary)
+  first_backup(here)
+  if not here.segment then
+    here.segment = nemesis.segment(primary)
+    bundle:event { e = "storm", segment = here.segment }
   end
-  pitr.backup(primary, { label = here.label .. "-begin" })
   local crew <close> = writers.start(primary, here.workload, {
     log = bundle:path "verification_log.jsonl",
     seed = here.seed,
     endpoint = here.cluster.endpoint,
   })
-  local started = host.now()
-  local watching <close> = watch(here, bundle, crew, started)
+  local started = host.now() - here.elapsed
+  local watching <close> = watch.start(here, bundle, crew, started)
   nemesis.run(here, bundle, crew, started)
   watching:cancel()
   crew:stop()
   nemesis.healed(here, bundle)
   crew:wait_gone()
   here.stats = crew:stats()
+  bundle:event { e = "over", stats = here.stats }
+end
+
+-- Waits until the receiver has the last segment, too. One that never gets it is for the verdict.
+local function received(receiver, last)
+  pcall(timer.eventually, function()
+    return host.archive_has(receiver.data, last)
+  end, { timeout = "60s", every = 0.02, describe = ("%s at %s"):format(last, receiver.name) })
 end
 
 -- A last commit behind everything, so that every target has something after it; then the rows, and
@@ -179,9 +164,13 @@ local function conclude(here, bundle)
   local primary = here.primary
   primary:value "SELECT pg_current_xact_id()"
   local end_lsn = primary:lsn()
-  primary:flush_archive()
+  local last = primary:flush_archive()
+  if here.cluster.receiver then
+    received(here.cluster.receiver, last)
+    bundle:wal(here.cluster.receiver.data, "received")
+  end
   bundle:rows(primary, "final.tsv.zst")
-  bundle:archive(primary)
+  bundle:wal(primary.archive, "archive")
   local backups = json.array {}
   for _, one in ipairs(pitr.catalog(primary)) do
     backups[#backups + 1] = describe_backup(one)
@@ -190,10 +179,12 @@ local function conclude(here, bundle)
     "bundle.json",
     facts(here, { end_lsn = tostring(end_lsn), timeline = primary:timeline(), backups = backups })
   )
+  bundle:write("targets.json", bundle:draw("restores", here.proof.restores, here.proof.adversarial))
+  bundle:event { e = "concluded" }
 end
 
 local function prove(here, bundle)
-  local list = bundle:draw("restores", here.proof.restores, here.proof.adversarial)
+  local list = bundle:read "targets.json"
   local started = host.now()
   local results = targets.restore_all(bundle, here.primary, list, here.proof.parallel, function(done, count)
     host.progress(("restored %d of %d targets"):format(done, count))
@@ -248,19 +239,22 @@ function Result:passed()
   return self.verdict.verdict == "pass"
 end
 
--- Runs; see `chaos.run`.
-function run.run(spec)
-  local opts = args.options("chaos.run", spec, SPEC)
-  local here = prepare(opts)
-  local bundle = Bundle.new(opts.dir)
-  bundle:write("schedule.json", here.plan)
-  bundle:write("bundle.json", facts(here, { end_lsn = "0/0", timeline = 0 }))
-  host.fs_append(bundle:path "events.jsonl", "")
-  host.fs_append(bundle:path "samples.jsonl", "")
-  storm(here, bundle)
-  conclude(here, bundle)
+-- The parts of a run, in order; a run that is resumed begins with the first one that is not over.
+local function go_on(here, bundle)
+  local handle = here.primary.lab.handle
+  local keep = host.options.keep == "always"
+  -- Whoever asked for the bundle may want to resume the run: `lab gc` leaves it its servers.
+  host.lab_run(handle, bundle.dir, keep or not bundle.temporary)
+  bundle:event { e = "epoch", epoch = here.epoch, elapsed = here.elapsed }
+  if not here.over then
+    storm(here, bundle)
+  end
+  if not here.concluded then
+    conclude(here, bundle)
+  end
   prove(here, bundle)
   local verdict, text = bundle:judge()
+  host.lab_run(handle, nil, keep)
   local result = setmetatable({
     verdict = verdict,
     text = text,
@@ -276,6 +270,65 @@ function run.run(spec)
     bundle:discard()
   end
   return result
+end
+
+-- Runs; see `chaos.run`.
+function run.run(spec)
+  local opts = args.options("chaos.run", spec, SPEC)
+  local here = prepare(opts)
+  check_supervised(here.plan)
+  local bundle = Bundle.new(opts.dir)
+  here.temporary = bundle.temporary
+  bundle:write("schedule.json", here.plan)
+  bundle:write("bundle.json", facts(here, { end_lsn = "0/0", timeline = 0 }))
+  host.fs_append(bundle:path "events.jsonl", "")
+  host.fs_append(bundle:path "samples.jsonl", "")
+  return go_on(here, bundle)
+end
+
+-- Notes what became of the faults that were there when rpitr was killed.
+local function note_healed(bundle, open, not_healed)
+  for n, event in pairs(open) do
+    if #not_healed == 0 then
+      bundle:event { e = "heal", n = n, kind = event.kind, by = "guardian" }
+    else
+      bundle:event { e = "heal_failed", n = n, kind = event.kind, reason = table.concat(not_healed, "; ") }
+    end
+  end
+end
+
+-- Goes on with a killed run; see `chaos.resume`.
+function run.resume(dir, options)
+  args.check("chaos.resume", "dir", dir, "string")
+  local opts = args.options("chaos.resume", options, { say = "function?" })
+  local bundle = Bundle.open(dir)
+  local known, plan = bundle:read "bundle.json", bundle:read "schedule.json"
+  check_supervised(plan)
+  local past = resume.past(bundle, plan)
+  local cluster, not_healed = resume.cluster(bundle, known.cluster)
+  note_healed(bundle, past.open, not_healed)
+  watch.recall(bundle)
+  bundle.temporary = known.temporary
+  local here = {
+    seed = known.seed,
+    plan = plan,
+    proof = known.proof,
+    required = known.require,
+    workload = known.workload,
+    primary = cluster.primary,
+    cluster = cluster,
+    say = opts.say or function() end,
+    label = known.label,
+    clock_moved = known.clock_moved,
+    temporary = known.temporary,
+    active = {},
+    duration = plan.duration,
+  }
+  for key, value in pairs(past) do
+    here[key] = value
+  end
+  here.say(("epoch %d of the run, %.1f s after it began"):format(here.epoch, here.elapsed))
+  return go_on(here, bundle)
 end
 
 return run

@@ -98,13 +98,17 @@ end
 -- Restores to every target of a list, `parallel` at a time. Calls `each(done, count)` after each.
 function targets.restore_all(bundle, primary, list, parallel, each)
   local next_one, done, results = 0, 0, {}
+  local function is_done(n)
+    return host.fs_exists(bundle:path(("restores/%03d.json"):format(n)))
+  end
   task.group(function(g)
     for _ = 1, math.min(parallel, #list) do
       g:spawn(function()
         while next_one < #list do
           next_one = next_one + 1
           local n = next_one
-          results[n] = targets.restore(bundle, primary, n, list[n])
+          -- Those of a run that was killed are there already.
+          results[n] = not is_done(n) and targets.restore(bundle, primary, n, list[n]) or nil
           done = done + 1
           if each then
             each(done, #list)

@@ -81,7 +81,7 @@ Container.close = Container.rm
 Container.__close = Container.rm
 
 --- Everything the engine knows of it, as `docker inspect` shows it.
----@return table
+---@return table<string, any>
 ---@error state  code "container_gone"
 function Container:inspect()
   return host.docker_inspect(self.all, self.id)
@@ -113,7 +113,7 @@ end
 --- local address, port = c:port(5432)
 --- print(address, port)
 --- ```
----@param port integer  in the container
+---@param port integer  the container's
 ---@return string address
 ---@return integer port
 ---@error state  it publishes no such port
@@ -239,7 +239,7 @@ end
 --- local c <close> = docker.run("rpitr/postgres:15", { command = { "sleep", "60" } })
 --- c:exec { "sh", "-c", "echo one; echo two", stdout = print }
 --- ```
----@param command rpitr.docker.Command
+---@param command rpitr.docker.Command|string[]
 ---@return rpitr.docker.Output
 ---@error io  code "exit_status"
 ---@error timeout, state, arg
@@ -386,7 +386,7 @@ end
 --- c:copy_in("scripts", "/tmp") --> /tmp/scripts
 --- ```
 ---@param from string  path on this machine
----@param folder string  in the container; it must exist
+---@param folder string  of the container; it must exist
 ---@error io, arg, state
 function Container:copy_in(from, folder)
   args.check("container:copy_in", "from", from, "string")
@@ -403,7 +403,7 @@ end
 --- local c <close> = docker.run("rpitr/postgres:15", { command = { "sleep", "60" } })
 --- c:copy_out("/etc/os-release", lab.info().folder) --> os-release in that folder
 --- ```
----@param path string  in the container
+---@param path string  of the container
 ---@param folder string  on this machine; it must exist
 ---@error io, arg, state
 function Container:copy_out(path, folder)

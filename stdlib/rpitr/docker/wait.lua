@@ -78,7 +78,7 @@ function wait.log(text, options)
 end
 
 --- The published port accepts connections.
----@param port integer  in the container
+---@param port integer  the container's
 ---@param options? rpitr.docker.WaitOptions
 ---@return rpitr.WaitStrategy
 ---@error arg

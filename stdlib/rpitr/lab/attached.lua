@@ -17,7 +17,7 @@ local MARK = "# rpitr: for one run only; rpitr lab up takes it out"
 local STOP_SIGNALS = { smart = "SIGTERM", fast = "SIGINT", immediate = "SIGQUIT" }
 
 --- A server of a standing environment. Of a node's methods `initdb`, `archive_into`, `new_archive`, `wipe` and `limit` are
---- refused: its files are not ours.
+--- refused: its files are not ours. `start` waits for up to two minutes.
 ---@class rpitr.AttachedNode: rpitr.Node
 ---@field environment rpitr.Environment
 ---@field container string  name of its container
@@ -67,6 +67,7 @@ function Attached:__close()
 end
 
 -- What the engine says now.
+---@private
 function Attached:look()
   return self.environment:service(self.name)
 end
@@ -79,7 +80,7 @@ local function refuse(self, what)
   }, 3)
 end
 
-for _, name in ipairs { "initdb", "archive_into", "new_archive", "wipe", "isolate", "rejoin", "limit" } do
+for _, name in ipairs { "initdb", "archive_into", "new_archive", "wipe", "disconnect", "reconnect", "limit" } do
   Attached[name] = function(self)
     refuse(self, "node:" .. name)
   end
@@ -87,6 +88,7 @@ end
 
 -- Programs and SQL -----------------------------------------------------------------------------------
 
+---@private
 function Attached:run_program(request)
   return host.standing_run(self.environment.handle, self.container, request)
 end
@@ -216,6 +218,7 @@ function Attached:promote(options)
   node.class.promote(self, options)
 end
 
+---@private
 function Attached:whole_log()
   return host.standing_log(self.environment.handle, self.container, nil)
 end
@@ -248,7 +251,7 @@ function Attached:write_conf(settings)
   end
   local lines = { conf_without_ours(self) .. MARK }
   for name, value in pairs(self.conf) do
-    local text = type(value) == "boolean" and (value and "on" or "off") or tostring(value)
+    local text = node.parameter(value)
     lines[#lines + 1] = ("%s = '%s'"):format(name, text:gsub("'", "''"))
   end
   local text = table.concat(lines, "\n") .. "\n"

@@ -32,6 +32,7 @@ local function create(wanted, forget)
       host.print(("lab %s is kept: rpitr lab ls shows it, rpitr lab rm %s removes it"):format(info.id, info.id))
     elseif host.scope_tripped() then
       -- The second Ctrl-C: whoever pressed it wants the prompt back.
+      host.lab_run(handle, nil, false)
       host.notice(("lab %s is left behind, its servers too: rpitr lab gc removes them"):format(info.id))
     else
       host.lab_destroy(handle)

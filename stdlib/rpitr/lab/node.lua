@@ -9,7 +9,7 @@ local timer = require "rpitr.timer"
 local node = {}
 
 --- Where a server is reached; `sql.connect` takes it as it is.
----@class rpitr.lab.Endpoint
+---@class rpitr.lab.Endpoint: rpitr.sql.Target
 ---@field host string  name, address, or the folder of a socket
 ---@field port integer
 ---@field user string
@@ -26,14 +26,9 @@ local node = {}
 ---@field log? string  file of the server's log
 ---@field host string
 ---@field port integer
-
---- The lab a node is in.
----@class rpitr.Lab
----@field handle userdata
----@field info rpitr.lab.Info
----@field nodes table<string, rpitr.Node>
----@field archives integer  how many were made
----@field superuser string
+---@field archive? string  as far as the lab's record has it
+---@field slot? string  as far as the lab's record has it
+---@field follows? string  name of the node it follows or receives from, as far as the lab's record has it
 
 --- One PostgreSQL server, or one receiver of WAL. Closable: leaving the block stops the server, its files stay with
 --- the lab until the run ends.
@@ -49,7 +44,7 @@ local node = {}
 ---@field settings? table<string, any>  what `write_conf` has set
 ---@field primary? rpitr.Node  whom it follows or receives from
 ---@field receivers? rpitr.Node[]  those that receive from it
----@field slot? string  a receiver's replication slot
+---@field slot? string  a standby's or receiver's replication slot
 ---@field synchronous? boolean  whether the primary waits for this receiver
 ---@field proxied? boolean  whether it is reached through proxies
 ---@field edges? table<string, rpitr.lab.Edge>  its proxies, by who goes through them
@@ -64,14 +59,14 @@ local node = {}
 ---@field log_offset? integer  where the log of the last start begins, in bytes
 ---@field package log_read integer
 ---@field package connection? rpitr.Conn
----@field package removed? boolean
+---@field removed? boolean  whether `node:remove` was called
 local Node = { __name = "rpitr.Node" }
 Node.__index = Node
 
 -- What other kinds of nodes are made from.
 node.class = Node
 
---- A kind of node that differs from a lab's own in some methods. `lazy`: fields that are made when somebody
+-- A kind of node that differs from a lab's own in some methods. `lazy`: fields that are made when somebody
 -- asks for them.
 function node.derive(lazy)
   local kind = setmetatable({ __name = Node.__name, __tostring = Node.__tostring }, { __index = Node })
@@ -86,7 +81,7 @@ function node.derive(lazy)
   return kind
 end
 
---- Wraps a host node. Labs call this.
+-- Wraps a host node. Labs call this.
 function node.attach(handle, lab, role, kind)
   local info = host.node_info(handle)
   internal.environment.postgresql = info.version
@@ -138,7 +133,7 @@ end
 --- local shown = pg:exec { "pg_controldata", pg.data }
 --- print(shown.stdout:match "Latest checkpoint location:%s+(%S+)")
 --- ```
----@param command rpitr.lab.Command
+---@param command rpitr.lab.Command|string[]
 ---@return rpitr.lab.Output
 ---@error postgres  its output, the code is the program's name
 ---@error environment  code "disk_full"
@@ -181,6 +176,7 @@ function Node:exec(command)
 end
 
 -- What `exec` is made of; other kinds of nodes have their own.
+---@private
 function Node:run_program(request)
   return host.node_run(self.handle, request)
 end
@@ -188,7 +184,7 @@ end
 --- Runs a program that sees the lab's files: its backups and archives. For a node of a lab that is any
 --- program it runs; for one of a standing environment it runs beside it.
 ---@param self rpitr.Node
----@param command rpitr.lab.Command
+---@param command rpitr.lab.Command|string[]
 ---@return rpitr.lab.Output
 ---@error postgres, environment, timeout, arg
 Node.exec_in_lab = Node.exec
@@ -233,6 +229,11 @@ end
 
 -- Configuration --------------------------------------------------------------------------------------
 
+-- A parameter's value as PostgreSQL reads and shows it.
+function node.parameter(value)
+  return type(value) == "boolean" and (value and "on" or "off") or tostring(value)
+end
+
 --- Sets server parameters for the next start. They live in a file of their own, included last.
 ---
 --- ```lua
@@ -246,7 +247,7 @@ function Node:write_conf(settings)
   end
   local written = {}
   for name, value in pairs(self.settings) do
-    written[name] = type(value) == "boolean" and (value and "on" or "off") or tostring(value)
+    written[name] = node.parameter(value)
   end
   host.node_write_conf(self.handle, written)
 end
@@ -256,16 +257,17 @@ end
 --- ```lua
 --- pg:configure { checkpoint_timeout = "10min" }
 --- ```
----@param settings table<string, string|number|boolean>  each value as SHOW prints it: "10min", not "600s"
+---@param settings table<string, string|number|boolean>  each value as SHOW prints it ("10min", not "600s"); booleans for on and off
 ---@error timeout  a parameter does not hold: it needs a restart, or its value is shown otherwise
 function Node:configure(settings)
   self:write_conf(settings)
   self:reload()
   for name, value in pairs(settings) do
+    local wanted = node.parameter(value)
     timer.eventually(function()
       local shown = self:setting(name)
-      return shown == tostring(value) or shown == tostring(value):gsub('^"(.*)"$', "%1")
-    end, { timeout = "10s", describe = ("%s = %s on %s"):format(name, tostring(value), self.name) })
+      return shown == wanted or shown == wanted:gsub('^"(.*)"$', "%1")
+    end, { timeout = "10s", describe = ("%s = %s on %s"):format(name, wanted, self.name) })
   end
 end
 
@@ -336,6 +338,7 @@ function Node:admin()
 end
 
 -- Before the server goes away.
+---@private
 function Node:forget_admin()
   local connection = self.connection
   self.connection = nil
@@ -387,6 +390,7 @@ function Node:create_database(name)
 end
 
 -- What `logs` is made of; other kinds of nodes have their own.
+---@private
 function Node:whole_log()
   return (host.node_log(self.handle))
 end

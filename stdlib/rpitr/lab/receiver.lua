@@ -30,18 +30,22 @@ return function(class)
         WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)]],
       opts.slot
     )
-    local link = primary:link_for(self)
-    host.node_receive(self.handle, {
-      conninfo = link .. " application_name=" .. self.name,
-      slot = opts.slot,
-      synchronous = opts.synchronous,
-    })
     self.role, self.primary, self.slot, self.synchronous = "receiver", primary, opts.slot, opts.synchronous
     self.archive = self.data
+    self:lead_to_primary()
     self:note()
     self:start()
     primary:wait_streaming(self)
     return self
+  end
+
+  -- The way to the primary, for the next start: through its proxy, where it has proxies.
+  function Node:lead_to_primary()
+    host.node_receive(self.handle, {
+      conninfo = self.primary:link_for(self) .. " application_name=" .. self.name,
+      slot = self.slot,
+      synchronous = self.synchronous,
+    })
   end
 
   ---@class rpitr.lab.ReceiverLag
@@ -92,6 +96,7 @@ return function(class)
   end
 
   -- Refuses a node that is no receiver, for functions that take only those.
+  ---@private
   function Node:need_receiver(what)
     if self.role ~= "receiver" then
       internal.raise({

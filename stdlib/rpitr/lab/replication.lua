@@ -265,7 +265,7 @@ return function(class)
   --- restored:take_over(damaged)
   --- assert(restored.role == "primary")
   --- ```
-  ---@param other rpitr.Node
+  ---@param other rpitr.Node|rpitr.AttachedNode
   ---@return rpitr.Node node  the one that clients reach now
   ---@error postgres, timeout, state, verify
   function Node:take_over(other)

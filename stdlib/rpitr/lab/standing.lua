@@ -36,7 +36,7 @@ local standing = {}
 ---@field handle userdata
 ---@field agreed? boolean  whether somebody has agreed to its being disturbed
 ---@field touched? boolean  whether something has to be undone when the run ends
----@field package makers { lab: fun(): rpitr.Lab; add_node: fun(name: string, role: string, options: table): rpitr.Node }
+---@field package makers { lab: (fun(): rpitr.Lab), add_node: (fun(name: string, role: string, options: table): rpitr.Node) }
 ---@field package databases table<string, boolean>
 ---@field package desk_node? rpitr.Node
 local Environment = { __name = "rpitr.Environment" }
@@ -107,11 +107,13 @@ function Environment:service(name)
 end
 
 -- The lab that works beside the environment.
+---@private
 function Environment:lab()
   return self.makers.lab()
 end
 
 -- A node of that lab, in the environment's network: where the lab's tools reach its servers from.
+---@private
 function Environment:desk()
   if not self.desk_node then
     local desk = self.makers.add_node("desk", "desk", {})
@@ -124,6 +126,7 @@ end
 -- Disturbing it -------------------------------------------------------------------------------------
 
 -- Something has to be undone when the run ends.
+---@private
 function Environment:touch()
   self.touched = true
 end

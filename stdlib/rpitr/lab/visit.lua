@@ -1,8 +1,8 @@
 --- Labs that another process made: their servers as nodes of this one.
---
--- The lab's record says where everything is; nothing else of what its maker knew is needed. Whoever visits a lab
--- removes nothing of it by leaving. While its owner runs, what would pull a server from under the owner's feet is
--- refused; a lab whose owner is gone can be adopted.
+---
+--- The lab's record says where everything is; nothing else of what its maker knew is needed. Whoever visits a lab
+--- removes nothing of it by leaving. While its owner runs, what would pull a server from under the owner's feet is
+--- refused; a lab whose owner is gone can be adopted.
 
 local host, internal = ...
 local node = require "rpitr.lab.node"
@@ -40,7 +40,7 @@ function Visited:__close()
   end
 end
 
-function Visited:assert_there()
+local function assert_there(self)
   if not host.lab_exists(self.lab.handle) then
     internal.raise({
       kind = "state",
@@ -53,7 +53,7 @@ end
 
 for _, name in ipairs { "run_program", "connect", "start" } do
   Visited[name] = function(self, ...)
-    self:assert_there()
+    assert_there(self)
     return node.class[name](self, ...)
   end
 end
@@ -80,7 +80,10 @@ for _, name in ipairs(OWNERS) do
   end
 end
 
-function Visited:edge()
+function Visited:edge(who)
+  if self.lab.adopted and self.proxied then
+    return node.class.edge(self, who)
+  end
   internal.raise({
     kind = "state",
     code = "not_proxied",
@@ -89,19 +92,25 @@ function Visited:edge()
   }, 2)
 end
 
---- Whether a node was there before this process attached to its lab.
+-- Whether a node was there before this process attached to its lab.
 function visit.is_visited(value)
   return getmetatable(value) == Visited
 end
 
---- A lab of another process, as `lab.attach` gives it. Each node is in `nodes` by its name, and a field of its own
+--- A lab: the run's own, or one of another process, as `lab.attach` gives it. Of the latter each node is also a field
 --- under its name and its role: `there.primary`.
 ---@class rpitr.Lab
----@field id string
----@field nodes table<string, rpitr.Node>
----@field info rpitr.LabInfo
+---@field id? string  nil of the run's own, whose `info` has it
+---@field nodes table<string, rpitr.Node>  by name
+---@field info rpitr.lab.Info
+---@field handle userdata
+---@field name? string  the same as `id`
+---@field superuser string
+---@field password? string
+---@field adopted? boolean  whether it has become this run's own
 ---@field primary? rpitr.Node
 ---@field standby? rpitr.Node
+---@field receiver? rpitr.Node
 local Lab = { __name = "rpitr.Lab" }
 Lab.__index = Lab
 
@@ -155,7 +164,7 @@ local function attach(name, adopt)
   error(handle, 0)
 end
 
---- Attaches to a lab. `lab.attach` is the public name.
+-- Attaches to a lab; see `lab.attach`.
 function visit.open(name, adopt)
   local handle = attach(name, adopt)
   local info = host.lab_info(handle)
@@ -187,7 +196,7 @@ function visit.open(name, adopt)
   return there
 end
 
---- Takes along what this run made in a lab that stays.
+-- Takes along what this run made in a lab that stays.
 function visit.leave(there)
   for _, made in pairs(there.nodes) do
     if not visit.is_visited(made) then

@@ -9,6 +9,17 @@ local target = {}
 
 local KINDS = { "time", "xid", "lsn", "name", "immediate", "latest" }
 
+local OPTIONS = {
+  time = "any?",
+  xid = "any?",
+  lsn = "any?",
+  name = "any?",
+  immediate = "any?",
+  latest = "any?",
+  inclusive = { "boolean", true },
+  timeline = "integer?",
+}
+
 local function refuse(message, hint)
   internal.raise({ kind = "arg", code = "target", message = message, hint = hint }, 3)
 end
@@ -73,15 +84,13 @@ function target.parse(wanted)
     wanted = { time = wanted }
   end
   args.check("recovery target", "to", wanted, "table")
-  local spec = { inclusive = { "boolean", true }, timeline = "integer?" }
   local given = {}
   for _, kind in ipairs(KINDS) do
-    spec[kind] = "any?"
     if wanted[kind] then
       given[#given + 1] = kind
     end
   end
-  local opts = args.options("recovery target", wanted, spec)
+  local opts = args.options("recovery target", wanted, OPTIONS)
   if #given ~= 1 then
     refuse(
       #given == 0 and "a recovery target needs one of " .. table.concat(KINDS, ", ")

@@ -26,7 +26,7 @@ local ledger = {}
 ---@class rpitr.Ledger
 ---@field entries rpitr.workload.Entry[]  every operation, in the order they were sent
 ---@field path? string  the file it is also written to, one JSON value a line
----@field package file? file*
+---@field package file? any  that path, open for appending
 local Ledger = { __name = "rpitr.Ledger" }
 Ledger.__index = Ledger
 

@@ -88,6 +88,10 @@ local function place(db, order, entry)
   entry.lsn_high = db:value "SELECT pg_current_wal_insert_lsn()"
 end
 
+local function is_refusal(e)
+  return e.kind == "sql" and e.code and not e.code:match "^08" and not e.code:match "^57P"
+end
+
 local function attempt(load, db, writer, sequence)
   local order = invent(load, writer, sequence)
   local entry = {
@@ -108,8 +112,7 @@ local function attempt(load, db, writer, sequence)
     load.failed = load.failed + 1
   else
     -- Once COMMIT was sent, only an error the server itself reported says that it did not happen.
-    local refused = e.kind == "sql" and e.code and not e.code:match "^08" and not e.code:match "^57P"
-    entry.outcome = (entry.committing and not refused) and "unknown" or "failed"
+    entry.outcome = (entry.committing and not is_refusal(e)) and "unknown" or "failed"
     entry.error = e.code or e.kind
     load.failed = load.failed + 1
   end

@@ -13,13 +13,13 @@ local writers = {}
 writers.database = "writers"
 
 local SCHEMA = [[
-CREATE TABLE operations (
+CREATE TABLE IF NOT EXISTS operations (
   op bigint PRIMARY KEY,
   items int NOT NULL,
   note text NOT NULL,
   xid xid8 NOT NULL DEFAULT pg_current_xact_id()
 );
-CREATE TABLE entries (
+CREATE TABLE IF NOT EXISTS entries (
   op bigint NOT NULL,
   n int NOT NULL,
   payload text NOT NULL,
@@ -40,7 +40,7 @@ local SPEC = {
 ---@class rpitr.workload.CrewOptions
 ---@field n? integer  (default 8) writers
 ---@field rows? integer|string  (default "1..3") rows in the second table for each in the first
----@field think? rpitr.Duration  (default "0..10ms") pause between two operations, a duration or a range
+---@field think? rpitr.chaos.Range  (default "0..10ms") pause between two operations, a duration or a range
 ---@field payload? integer|string  (default "10..200") bytes of text a row
 ---@field deadline? rpitr.Duration  (default "5s") after this an operation is given up
 ---@field rollback? number  (default 0.02) share of the transactions that end that way
@@ -58,7 +58,7 @@ function writers.spec(options)
   return spec
 end
 
--- Creates the writers' database and its two tables on a node.
+-- Creates the writers' database and its two tables on a node, unless they are there.
 function writers.init(pg)
   pg:create_database(writers.database)
   local db <close> = pg:connect { dbname = writers.database }
@@ -89,20 +89,21 @@ local function connection_of(pg, spec, endpoint)
   }
 end
 
--- Starts writers against a node that holds the tables `writers.init` made. `endpoint`: reach the server there instead,
--- through a proxy for example.
+-- Starts writers against a node that holds the tables `writers.init` made. With the log of a crew that was killed they go
+-- on where it was: numbers and contents of operations are what would have come next. `endpoint`: reach the server there
+-- instead, through a proxy for example.
 function writers.start(pg, spec, options)
-  local opts = args.options("writers.start", options, { log = "string", seed = "integer?", endpoint = "table?" })
-  local described = { seed = opts.seed or host.options.seed }
+  local described = { seed = options.seed or host.options.seed }
   for key, value in pairs(spec) do
     described[key] = value
   end
-  local handle = host.writers_start(connection_of(pg, spec, opts.endpoint), described, opts.log)
-  return setmetatable({ handle = handle, pg = pg, log = opts.log, spec = spec, started = host.now() }, Crew)
+  local handle = host.writers_start(connection_of(pg, spec, options.endpoint), described, options.log)
+  return setmetatable({ handle = handle, pg = pg, log = options.log, spec = spec, started = host.now() }, Crew)
 end
 
 ---@class rpitr.workload.WritersStats
----@field acknowledged integer  operations
+---@field acknowledged integer  operations, those of earlier crews in the same log included
+---@field before integer  of these, the operations of earlier crews
 ---@field failed integer  that the server refused
 ---@field indeterminate integer  whose outcome nobody knows
 ---@field sessions integer  connections that were made
@@ -111,14 +112,14 @@ end
 ---@field slowest number  seconds the slowest answer took
 ---@field finished boolean  whether all writers have ended
 ---@field seconds number  since the start, until they were stopped
----@field rate number  acknowledged operations a second
+---@field rate number  acknowledged operations a second, of this crew
 
 --- What was done so far.
 ---@return rpitr.workload.WritersStats
 function Crew:stats()
   local stats = host.writers_stats(self.handle)
   stats.seconds = (self.ended or host.now()) - self.started
-  stats.rate = stats.seconds > 0 and stats.acknowledged / stats.seconds or 0
+  stats.rate = stats.seconds > 0 and (stats.acknowledged - stats.before) / stats.seconds or 0
   return stats
 end
 

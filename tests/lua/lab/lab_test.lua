@@ -159,8 +159,8 @@ test.describe("a node", function()
 
   test.it("takes settings, now or at the next start", function()
     local pg = primary()
-    pg:configure { work_mem = "5MB" }
-    test.equal(pg:setting "work_mem", "5MB")
+    pg:configure { work_mem = "5MB", log_checkpoints = false }
+    test.equal({ pg:setting "work_mem", pg:setting "log_checkpoints" }, { "5MB", "off" })
     pg:write_conf { max_connections = 44, ["log_statement"] = "none" }
     pg:restart()
     test.equal({ pg:setting "max_connections", pg:setting "work_mem" }, { "44", "5MB" })

@@ -40,6 +40,7 @@ local push = {
   end,
 }
 
+---@type table<string, table>
 local archive = {}
 for kind in pairs(MODES) do
   archive[kind] = push

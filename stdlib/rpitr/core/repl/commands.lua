@@ -1,7 +1,7 @@
 -- The session's own commands: `:sql`, `:psql`, `:logs` and their like, `h name`, `?name`, `??name`.
 
 local host, internal = ...
-local api = require "rpitr.core.api"
+local attach = require "rpitr.core.repl.attach"
 local inspect = require "rpitr.core.repl.inspect"
 local nodes = require "rpitr.core.repl.nodes"
 local timer = require "rpitr.timer"
@@ -31,7 +31,7 @@ Three lines to begin with:
 
 Any Lua works, results are shown; `local` names stay. A statement may go over several lines.
   _, _3        the last result, the result of statement 3          x = 1;      shows nothing
-  h lab.postgres, ?pg.stop, ??lab.gc        help, help, source     Tab         completes
+  h lab.postgres, ?pg.stop, ??lab.standby   help, help, source     Tab         completes
   Ctrl-C       ends the statement, not the session                 Ctrl-D      leaves and cleans up]]
 
 command("help", "", "this", function()
@@ -43,7 +43,7 @@ end)
 
 local function show_help(session, name, source)
   local complete = require "rpitr.core.repl.complete"
-  host.print(api.help(complete.name_of(session, name), source))
+  host.print(host.api_help(complete.name_of(session, name), source))
 end
 
 -- Servers ----------------------------------------------------------------------------------------------
@@ -52,24 +52,70 @@ command("sql", "STATEMENT", "run SQL on the primary, show the rows", function(se
   if rest == "" then
     bad_use(by_name.sql)
   end
-  local rows = nodes.find(session):query((rest:gsub(";%s*$", "")))
+  local rows = nodes.connection(session, nodes.find(session)):query((rest:gsub(";%s*$", "")))
   session.env._ = rows
   host.print(#rows.columns > 0 and inspect.rows(rows) or "done")
 end)
 
-command("psql", "[NODE]", "open psql on a node", function(session, rest)
-  local node = nodes.find(session, rest)
+command("db", "[NAME]", "the database that :sql and :psql work in", function(session, rest)
+  if rest ~= "" then
+    local before = session.database
+    session.database = rest
+    local ok, e = pcall(nodes.connection, session, nodes.find(session))
+    if not ok then
+      session.database = before
+      error(e, 0)
+    end
+  end
+  host.print(session.database or "postgres")
+end)
+
+-- Words as a shell splits them; quotes keep spaces.
+local function words_of(text)
+  local words, at = {}, 1
+  while true do
+    at = text:find("%S", at)
+    if not at then
+      return words
+    end
+    local word = ""
+    repeat
+      local quote = text:sub(at, at):match "[\"']"
+      local part, stop
+      if quote then
+        stop = text:find(quote, at + 1, true) or #text + 1
+        part, stop = text:sub(at + 1, stop - 1), stop + 1
+      else
+        stop = text:find("[%s\"']", at) or #text + 1
+        part = text:sub(at, stop - 1)
+      end
+      word, at = word .. part, stop
+    until at > #text or text:find("^%s", at)
+    words[#words + 1] = word
+  end
+end
+
+command("psql", "[NODE] [-c SQL]", "open psql on a node; options are psql's", function(session, rest)
+  local words = words_of(rest)
+  local name = words[1] and words[1]:sub(1, 1) ~= "-" and table.remove(words, 1) or nil
+  local node = nodes.find(session, name)
+  if not words[1] and not session.terminal then
+    internal.raise({
+      kind = "state",
+      message = "psql reads what is typed, and nobody types here",
+      hint = ":psql -c 'SELECT 1' runs one command",
+      trace = {},
+    }, 2)
+  end
+  if session.database then
+    table.move({ "--dbname=" .. session.database }, 1, 1, #words + 1, words)
+  end
   -- The terminal is psql's meanwhile, and so is Ctrl-C.
   host.scope_foreign()
-  internal.load_stdlib("sh").run {
-    host.program_path(),
-    "lab",
-    "psql",
-    node.lab.info.id,
-    node.name,
-    inherit = true,
-    check = false,
-  }
+  local run = { host.program_path(), "lab", "psql", nodes.lab_of(node), node.name, "--" }
+  table.move(words, 1, #words, #run + 1, run)
+  run.inherit, run.check = true, false
+  internal.load_stdlib("sh").run(run)
 end)
 
 command("logs", "[NODE]", "the last lines of a node's server log", function(session, rest)
@@ -81,16 +127,41 @@ command("logs", "[NODE]", "the last lines of a node's server log", function(sess
 end)
 
 command("lab", "", "the servers of this session and how they are", function(session)
-  local all, rows = nodes.all(session), { columns = { "node", "role", "version", "status" } }
+  local function try(f, ...)
+    local ok, value = pcall(f, ...)
+    return ok and value or nil
+  end
+  local all, rows = nodes.all(session), { columns = { "node", "role", "version", "status", "port", "lab" } }
   for name, node in pairs(all) do
-    local ok, status = pcall(node.status, node)
-    rows[#rows + 1] = { node = name, role = node.role, version = node.major, status = ok and status or "unknown" }
+    local at = try(node.endpoint, node)
+    rows[#rows + 1] = {
+      node = name,
+      role = node.role,
+      version = try(function()
+        return node.major
+      end),
+      status = try(node.status, node) or "unknown",
+      port = at and at.port,
+      lab = nodes.lab_of(node),
+    }
   end
   table.sort(rows, function(a, b)
     return a.node < b.node
   end)
   host.print(#rows > 0 and inspect.rows(rows) or "no servers; lab.postgres {} starts one")
 end)
+
+command(
+  "attach",
+  "LAB",
+  "work on a lab that is there, or an environment: its nodes become variables",
+  function(session, rest)
+    if rest == "" then
+      bad_use(by_name.attach)
+    end
+    host.print(attach.to(session, rest))
+  end
+)
 
 -- Statements -------------------------------------------------------------------------------------------
 
@@ -114,6 +185,15 @@ command("watch", "[SECONDS] EXPRESSION", "show it again and again until Ctrl-C",
   while true do
     host.print(inspect.results(table.pack(chunk())))
     timer.sleep(tonumber(every) or 1)
+  end
+end)
+
+command("results", "", "the results so far: _1, _2 and on", function(session)
+  for i = 1, session.count do
+    local value = rawget(session.env, "_" .. i)
+    if value ~= nil then
+      host.print(("_%d = %s"):format(i, inspect.line(value)))
+    end
   end
 end)
 

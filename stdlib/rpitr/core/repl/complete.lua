@@ -1,7 +1,6 @@
 -- Completion at the prompt. Looks only at what is there, raw: nothing is called, nothing waits.
 
 local host, internal = ...
-local api = require "rpitr.core.api"
 local nodes = require "rpitr.core.repl.nodes"
 
 local complete = {}
@@ -37,7 +36,9 @@ local function fields(value)
       end
     end
     local meta = getmetatable(value)
-    value = type(meta) == "table" and rawget(meta, "__index") or nil
+    local index = type(meta) == "table" and rawget(meta, "__index") or nil
+    -- Classes whose objects make some of their fields when asked keep their methods in the metatable.
+    value = type(index) == "function" and meta or index
     depth = depth + 1
   end
   return names
@@ -107,31 +108,38 @@ local function of_options(session, line)
   if not word or not path then
     return nil
   end
-  local keys = {}
-  for _, option in ipairs(api.options(complete.name_of(session, path))) do
-    if not inside:find("%f[%w_]" .. option .. "%s*=") then
-      keys[option] = true
+  local types = {}
+  for _, option in ipairs(host.api_options(complete.name_of(session, path))) do
+    if not inside:find("%f[%w_]" .. option[1] .. "%s*=") then
+      types[option[1]] = option[2]
     end
   end
-  if next(keys) == nil then
+  if next(types) == nil then
     return nil
   end
-  local found = matching(keys, word)
+  local found = matching(types, word)
   for i, key in ipairs(found) do
-    found[i] = key .. " = "
+    -- Behind the tab: what the list shows in its place.
+    found[i] = ("%s = \t%s  %s"):format(key, key, types[key])
   end
   return #line - #word, found
 end
 
---- What a path is called in the reference: `pg:stop` of a node is `node:stop`.
+-- The name of a handle's class: `rpitr.Node`.
+local function class_of(value)
+  local meta = getmetatable(value)
+  local class = type(meta) == "table" and rawget(meta, "__name")
+  return class and tostring(class) or nil
+end
+
+-- What a path is called in the reference: `pg:stop` of a node is `rpitr.Node:stop`, `pg` alone `rpitr.Node`.
 function complete.name_of(session, path)
   local object, method = path:match "^(.*)[.:]([%w_]+)$"
-  local meta = object and getmetatable(resolve(session, object))
-  local class = type(meta) == "table" and rawget(meta, "__name")
+  local class = class_of(resolve(session, object or path))
   if not class then
     return path
   end
-  return tostring(class):gsub("^rpitr%.", ""):lower() .. ":" .. method
+  return method and class .. ":" .. method or class
 end
 
 -- Inside quotes, after FROM and its like: names of tables.
@@ -146,13 +154,27 @@ local function of_string(session, line)
   end
 end
 
+-- `lab.postgres():` and `pg:connect { ... }.`: what the function gives has these, as far as its comment says.
+local function of_call(session, line)
+  local call, separator, word = line:match "^(.*[)}\"'])([.:])([%a_]?[%w_]*)$"
+  local path = call and (call:match "([%a_][%w_.:]*)%s*%b()$" or call:match "([%a_][%w_.:]*)%s*%b{}$")
+  local class = path and host.api_returned(complete.name_of(session, path))
+  if class then
+    return #line - #word, matching(set_of(host.api_members(class, separator == ":")), word)
+  end
+end
+
 local function of_path(session, line)
   local path, separator, word = line:match "([%a_][%w_.]*)([.:])([%a_]?[%w_]*)$"
   if path then
-    local names = fields(resolve(session, path))
+    local value = resolve(session, path)
+    local names = fields(value)
+    for _, name in ipairs(host.api_private(class_of(value) or path)) do
+      names[name] = nil
+    end
     if separator == ":" then
-      for name, value in pairs(names) do
-        names[name] = type(value) == "function" and value or nil
+      for name, member in pairs(names) do
+        names[name] = type(member) == "function" and member or nil
       end
     end
     return #line - #word, matching(names, word)
@@ -164,7 +186,7 @@ local function of_path(session, line)
   return #line - #word, matching(globals(session), word)
 end
 
---- Candidates for the text before `position` (bytes); returns where the word starts and a list.
+-- Candidates for the text before `position` (bytes); returns where the word starts and a list.
 function complete.at(session, line, position)
   line = line:sub(1, position)
   local command, rest = line:match "^%s*:(%a+)%s+(.*)$"
@@ -179,7 +201,7 @@ function complete.at(session, line, position)
   if help then
     return of_path(session, help == "" and line or (" "):rep(#line - #help) .. help)
   end
-  for _, way in ipairs { of_string, of_options } do
+  for _, way in ipairs { of_string, of_options, of_call } do
     local start, found = way(session, line)
     if start then
       return start, found

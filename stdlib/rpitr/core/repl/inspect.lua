@@ -105,11 +105,15 @@ local function is_rows(value)
   return type(columns) == "table" and type(columns[1]) == "string"
 end
 
+local function plain(value)
+  return (show(value, 0, {}):gsub("\27%[[%d;]*m", ""):gsub("%s+", " "))
+end
+
 local function cell(value)
   if value == nil then
     return ""
   elseif type(value) == "table" and getmetatable(value) == nil then
-    return cut(show(value, 0, {}):gsub("\27%[[%d;]*m", ""):gsub("%s+", " "), CELL)
+    return cut(plain(value), CELL)
   end
   return cut(tostring(value):gsub("\n", "⏎"), CELL)
 end
@@ -157,6 +161,14 @@ function inspect.value(value)
     return inspect.rows(value)
   end
   return show(value, 0, {})
+end
+
+--- The same in one line, cut where it grows long.
+function inspect.line(value)
+  if is_rows(value) then
+    return ("%d rows"):format(#value)
+  end
+  return cut(plain(value), 80)
 end
 
 --- Several results, one a line.

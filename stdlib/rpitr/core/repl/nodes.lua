@@ -17,12 +17,20 @@ nodes.is_node = is_node
 --- Every node the session can name, by name: attached ones, the lab's, its own variables'.
 function nodes.all(session)
   local found = {}
+  for _, there in ipairs(session.attached) do
+    for name, node in pairs(there.nodes) do
+      found[name] = node
+    end
+  end
   for name, node in pairs(internal.lab_nodes and internal.lab_nodes() or {}) do
     found[name] = node
   end
   for name, value in pairs(session.env) do
-    if is_node(value) then
+    -- A variable that stands for a node which another lab has under that name, too.
+    if is_node(value) and not (found[value.name] and found[value.name] ~= value) then
       found[value.name or name] = value
+    elseif is_node(value) then
+      found[name] = value
     end
   end
   return found
@@ -32,7 +40,10 @@ end
 function nodes.find(session, name)
   local all = nodes.all(session)
   if name and name ~= "" then
-    if not all[name] then
+    local variable = rawget(session.env, name)
+    if not all[name] and is_node(variable) then
+      return variable
+    elseif not all[name] then
       local near = internal.suggest(name, all)
       internal.raise({
         kind = "arg",
@@ -62,12 +73,40 @@ function nodes.find(session, name)
   return all[names[1]]
 end
 
--- Timeline, and how many bytes the slowest standby has still to replay.
+--- What the command line calls the lab of a node.
+function nodes.lab_of(node)
+  return node.environment and node.environment.name or node.lab.info.id
+end
+
+--- The session's connection to a node: in the database that `:db` has chosen.
+function nodes.connection(session, node)
+  if not session.database then
+    return node:admin()
+  end
+  local open = session.connections[node]
+  if not open or open.dbname ~= session.database or open.db:is_closed() then
+    if open then
+      pcall(open.db.close, open.db)
+    end
+    open = {
+      dbname = session.database,
+      db = node:connect { dbname = session.database, application_name = "rpitr repl" },
+    }
+    session.connections[node] = open
+  end
+  return open.db
+end
+
+-- Timeline, and how many bytes the slowest standby has still to replay; of a standby, what it has itself.
 local STATE = [[
-  SELECT (SELECT timeline_id FROM pg_control_checkpoint()) AS timeline,
-         (SELECT max(pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)) FROM pg_stat_replication
-          WHERE replay_lsn IS NOT NULL AND application_name <> 'pg_basebackup')::bigint AS lag
-  WHERE NOT pg_is_in_recovery()]]
+  SELECT CASE WHEN pg_is_in_recovery()
+           THEN (SELECT greatest(c.timeline_id, r.min_recovery_end_timeline)
+                 FROM pg_control_checkpoint() c, pg_control_recovery() r)
+           ELSE ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int END AS timeline,
+         CASE WHEN pg_is_in_recovery()
+           THEN pg_wal_lsn_diff(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
+           ELSE (SELECT max(pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)) FROM pg_stat_replication
+                 WHERE replay_lsn IS NOT NULL AND application_name <> 'pg_basebackup') END::bigint AS lag]]
 
 local TABLES = [[
   SELECT CASE n.nspname WHEN 'public' THEN '' ELSE n.nspname || '.' END || c.relname AS name
@@ -79,16 +118,25 @@ local TABLES = [[
 local function look(session, node)
   local scope = host.scope_enter(PROMPT_LIMIT)
   local ok, state = pcall(function()
-    local row = node:admin():row(STATE)
+    local db = nodes.connection(session, node)
+    local row = db:row(STATE)
     local names = {}
-    for i, found in ipairs(node:query(TABLES)) do
+    for i, found in ipairs(db:query(TABLES)) do
       names[i] = found.name
     end
     session.tables = names
     return row
   end)
+  local status = "not answering"
+  if not ok then
+    local gone = type(state) == "table" and state.code == "lab_gone"
+    local known, word = pcall(node.status, node)
+    if gone or known and word ~= "running" and word ~= "standby" then
+      status = gone and "gone" or word
+    end
+  end
   host.scope_leave(scope)
-  return ok and state or nil
+  return ok and state or nil, status
 end
 
 --- `rpitr> `, or with a lab what one wants to know of it at a glance.
@@ -100,15 +148,15 @@ function nodes.prompt(session)
   if not ok then
     return "rpitr> "
   end
-  local state = look(session, node)
-  local parts = { session.label or node.lab and node.lab.info and node.lab.info.id or "lab", node.name }
+  local state, status = look(session, node)
+  local parts = { nodes.lab_of(node), node.name }
   if state then
     parts[#parts + 1] = "tl " .. tostring(state.timeline)
     if state.lag then
       parts[#parts + 1] = "lag " .. report.bytes(math.max(0, state.lag))
     end
   else
-    parts[#parts + 1] = "not answering"
+    parts[#parts + 1] = status
   end
   return table.concat(parts, " ") .. "> "
 end

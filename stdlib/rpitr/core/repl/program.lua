@@ -1,8 +1,10 @@
 -- `rpitr repl`: a session from its greeting to what becomes of the labs it started.
 
 local host, internal = ...
+local attach = require "rpitr.core.repl.attach"
 local prompt = require "rpitr.prompt"
 local session = require "rpitr.core.repl.session"
+local visit = require "rpitr.lab.visit"
 
 local program = {}
 
@@ -15,9 +17,18 @@ local function names_of(nodes)
   return table.concat(names, ", ")
 end
 
+-- The servers this session has made.
+local function own_nodes()
+  local own = {}
+  for name, node in pairs(internal.lab_nodes and internal.lab_nodes() or {}) do
+    own[name] = not visit.is_visited(node) and node or nil
+  end
+  return own
+end
+
 -- Whoever leaves with servers up is asked; without an answer they are removed, as after any run.
 local function leave()
-  local nodes = internal.lab_nodes and internal.lab_nodes() or {}
+  local nodes = own_nodes()
   if next(nodes) == nil or not host.options.interactive then
     return true
   end
@@ -29,25 +40,49 @@ local function leave()
   return answer ~= "s"
 end
 
+-- What a project wants at hand in every session. A piped session is a test and sees only what it is given.
+local INIT = ".rpitr/init.lua"
+
+local function load_into(this, path)
+  local source, name = host.find_script(path)
+  local chunk, message = load(source, "@" .. name, "t", this.env)
+  if not chunk then
+    internal.raise({ kind = "script", code = "syntax", message = message, trace = {} }, 2)
+  end
+  chunk()
+end
+
+local function load_init(this)
+  if not (host.options.interactive and host.fs_exists(INIT)) then
+    return
+  end
+  host.narrate("reading " .. INIT)
+  local ok, e = pcall(load_into, this, INIT)
+  if not ok then
+    host.notice(host.render_error(internal.as_error(e)))
+  end
+end
+
 function program.run(request)
-  local attach, load_file = request.arguments[1], request.arguments[2]
+  local lab, load_file = request.arguments[1], request.arguments[2]
   local this = session.new {}
-  if attach and attach ~= "" then
-    local attached = internal.load_stdlib("lab").attach(attach)
-    this.label = attach
-    for name, node in pairs(attached) do
-      this.env[name] = node
+  if lab and lab ~= "" then
+    local said = attach.from_command_line(this, lab)
+    if host.options.interactive then
+      host.narrate(said)
     end
   end
   if host.options.interactive then
     host.narrate "rpitr: :help shows how to begin, Ctrl-D leaves"
   end
+  load_init(this)
   if load_file and load_file ~= "" then
-    local source, name = host.find_script(load_file)
-    local chunk = load(source, "@" .. name, "t", this.env)
-    chunk()
+    load_into(this, load_file)
   end
   this:run { leave = leave }
+  if host.options.interactive then
+    attach.farewell(this)
+  end
   -- A piped session is a test: one that met an error has not passed.
   if not this.terminal and (this.failed or this.ever_failed) then
     return 11

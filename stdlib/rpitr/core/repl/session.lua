@@ -4,7 +4,6 @@
 -- Ctrl-C trips: the statement unwinds with its cleanup, the session and what it started before live on.
 
 local host, internal = ...
-local api = require "rpitr.core.api"
 local commands = require "rpitr.core.repl.commands"
 local complete = require "rpitr.core.repl.complete"
 local inspect = require "rpitr.core.repl.inspect"
@@ -19,17 +18,28 @@ local session = {}
 local Session = {}
 Session.__index = Session
 
--- The statements of a session see its own names first, then what every script sees.
+-- The statements of a session see its own names first, then what every script sees. `_` is nil until there is a
+-- result.
 local function environment(names)
-  return setmetatable(names, { __index = _G })
+  return setmetatable(names, {
+    __index = function(_, name)
+      return name ~= "_" and _G[name] or nil
+    end,
+  })
 end
 
 --- A session; `names` are the variables it begins with.
 function session.new(names)
-  return setmetatable(
-    { env = environment(names), command_names = commands.names, count = 0, inputs = {}, pinned = {} },
-    Session
-  )
+  return setmetatable({
+    env = environment(names),
+    command_names = commands.names,
+    count = 0,
+    inputs = {},
+    pinned = {},
+    -- Labs of other processes, and connections to nodes in the session's database.
+    attached = {},
+    connections = {},
+  }, Session)
 end
 
 -- Running a statement ---------------------------------------------------------------------------------
@@ -120,7 +130,7 @@ end
 -- Looks while somebody sits at the prompt; otherwise the end of the statement is soon enough.
 local function watch_tasks(self, task)
   -- The first Tab should not have to wait for the library to be read.
-  api.warm()
+  host.api_warm()
   while true do
     timer.sleep(WATCH_EVERY)
     if self.at_prompt then

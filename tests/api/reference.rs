@@ -1,0 +1,81 @@
+//! The pages under docs/reference are what the comments say now.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use crate::common::Bench;
+
+const FOLDER: &str = "docs/reference";
+
+fn pages(folder: &Path) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        found.insert(name, fs::read_to_string(&path).unwrap());
+    }
+    found
+}
+
+#[test]
+fn the_pages_are_current() {
+    let bench = Bench::new();
+    let folder = bench.dir().join("reference");
+    bench
+        .run(&["doc", "--markdown", folder.to_str().unwrap()])
+        .expect(0);
+    let (made, committed) = (pages(&folder), pages(Path::new(FOLDER)));
+    assert!(made.len() > 20, "only {} pages", made.len());
+    let mut stale: Vec<&String> = made
+        .iter()
+        .filter(|(name, text)| committed.get(*name) != Some(text))
+        .map(|(name, _)| name)
+        .collect();
+    stale.extend(committed.keys().filter(|name| !made.contains_key(*name)));
+    assert!(
+        stale.is_empty(),
+        "{FOLDER} is behind the comments in {stale:?}; this refreshes it: \
+         rm -f {FOLDER}/*.md && cargo run -- doc --markdown {FOLDER}"
+    );
+}
+
+#[test]
+fn links_between_the_pages_lead_somewhere() {
+    let pages = pages(Path::new(FOLDER));
+    let mut links = 0;
+    for (page, text) in &pages {
+        for link in text.split("](").skip(1) {
+            let link = link.split(')').next().unwrap();
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            if link.contains("://") || !file.ends_with(".md") {
+                continue;
+            }
+            links += 1;
+            let Some(target) = pages.get(file) else {
+                assert!(
+                    Path::new(FOLDER).join(file).exists(),
+                    "{page}: {link} leads nowhere"
+                );
+                continue;
+            };
+            let found = anchor.is_empty() || headings(target).any(|name| name == anchor);
+            assert!(found, "{page}: {link} leads nowhere");
+        }
+    }
+    assert!(links > 100, "only {links} links");
+}
+
+/// The anchors of a page: its headings as browsers are sent to them.
+fn headings(text: &str) -> impl Iterator<Item = String> {
+    text.lines()
+        .filter(|line| line.starts_with('#'))
+        .map(|line| {
+            let title = line.trim_start_matches('#').trim().to_lowercase();
+            title
+                .chars()
+                .filter(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | ' '))
+                .map(|c| if c == ' ' { '-' } else { c })
+                .collect()
+        })
+}

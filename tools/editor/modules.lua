@@ -1,0 +1,28 @@
+---@meta
+
+-- For editors and `make lint` in this repository only: scripts find the library's modules as globals.
+
+archive = require "rpitr.archive"
+chan = require "rpitr.chan"
+chaos = require "rpitr.chaos"
+docker = require "rpitr.docker"
+drill = require "rpitr.drill"
+err = require "rpitr.err"
+fs = require "rpitr.fs"
+json = require "rpitr.json"
+lab = require "rpitr.lab"
+lsn = require "rpitr.lsn"
+pitr = require "rpitr.pitr"
+prompt = require "rpitr.prompt"
+random = require "rpitr.random"
+replication = require "rpitr.replication"
+report = require "rpitr.report"
+sh = require "rpitr.sh"
+sql = require "rpitr.sql"
+task = require "rpitr.task"
+test = require "rpitr.test"
+time = require "rpitr.time"
+timer = require "rpitr.timer"
+verify = require "rpitr.verify"
+wal = require "rpitr.wal"
+workload = require "rpitr.workload"
