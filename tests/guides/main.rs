@@ -184,16 +184,12 @@ fn commands_and_options_are_documented() {
         let rest = help.split_once(title).unwrap().1;
         rest.split("\n\n").next().unwrap().to_string()
     };
-    for line in section("\nCommands:\n")
-        .lines()
-        .chain(section("\nOptions for every command:\n").lines())
-    {
+    let commands = section("\nCommands:\n");
+    let options = section("\nOptions for every command:\n");
+    for line in commands.lines().chain(options.lines()) {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let long = words
-            .iter()
-            .find(|word| word.starts_with("--"))
-            .or(words.first());
-        let Some(name) = long else {
+        let long = words.iter().find(|word| word.starts_with("--"));
+        let Some(name) = long.or(words.first()) else {
             continue;
         };
         let name = name.split(['[', '=']).next().unwrap();
@@ -203,12 +199,20 @@ fn commands_and_options_are_documented() {
             "docs/command-line.md says nothing of {name}:\n{line}"
         );
     }
-    for flag in page.split("`--").skip(1) {
+    let each = commands
+        .lines()
+        .filter_map(|line| line.split_whitespace().next());
+    let all: String = each
+        .map(|command| bench.run(&[command, "--help"]).stdout)
+        .collect();
+    let words = page.split([' ', '`', '[', '\n']);
+    for flag in words.filter_map(|word| word.strip_prefix("--")) {
         let flag = flag
             .split(|c: char| !c.is_ascii_lowercase() && c != '-')
             .next()
             .unwrap();
-        let known = ["args", "load", "only"].contains(&flag) || help.contains(&format!("--{flag}"));
+        let option = format!("--{flag}");
+        let known = flag == "args" || help.contains(&option) || all.contains(&option);
         assert!(
             known,
             "docs/command-line.md tells of --{flag}, which does not exist"
