@@ -136,7 +136,7 @@ fn add_field(table: &mut Table, field: &api::Field) {
     // `[1]` is a field like any other: the first that is listed.
     if entries && !field.name.contains(|c: char| c.is_ascii_digit()) {
         table.open |= !field.name.contains("integer");
-        table.entries = ty;
+        table.entries = Some(ty);
         return;
     }
     let name = field.name.clone();

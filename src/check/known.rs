@@ -15,7 +15,7 @@ pub struct Table {
     /// It has entries besides its named fields, or is not described well enough to say what is missing.
     pub open: bool,
     /// What its entries are.
-    pub entries: Type,
+    pub entries: Option<Type>,
     /// What calling it does.
     pub call: Option<Rc<Signature>>,
     /// A module: sealed at run time, so that nothing can be added to it.

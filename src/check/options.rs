@@ -11,10 +11,9 @@ pub struct Options {
     /// Key, type, whether it may be left out.
     pub fields: BTreeMap<String, (Type, bool)>,
     /// What stands at other keys, and at the positions of a list.
-    pub entries: Type,
+    pub entries: Option<Type>,
     /// Whether other keys are mistakes.
     pub closed: bool,
-    pub listed: bool,
     /// Whether it is one table type and no choice of several.
     single: bool,
     /// Whether parts of it may be missing.
@@ -26,7 +25,23 @@ pub struct Options {
 impl Options {
     /// Whether a key that is missing is a mistake.
     pub fn is_strict(&self) -> bool {
-        self.single && !self.partial && !self.listed
+        self.single && !self.partial && self.entries.is_none()
+    }
+
+    /// A field takes what it takes in any of the tables.
+    fn add_field(&mut self, name: &str, ty: &Type, optional: bool) {
+        let entry = match self.fields.remove(name) {
+            Some((known, was)) => (known.or(ty), was || optional),
+            None => (ty.clone(), optional),
+        };
+        self.fields.insert(name.to_string(), entry);
+    }
+
+    fn add_entries(&mut self, ty: &Type) {
+        self.entries = Some(match self.entries.take() {
+            Some(known) => known.or(ty),
+            None => ty.clone(),
+        });
     }
 }
 
@@ -48,13 +63,11 @@ impl Known {
                 }
                 Type::Record(record) => add_record(&mut found, record),
                 Type::List(entry) => {
-                    found.entries = (**entry).clone();
-                    found.listed = true;
+                    found.add_entries(entry);
                 }
                 Type::Map(entry) => {
-                    found.entries = (**entry).clone();
+                    found.add_entries(entry);
                     found.closed = false;
-                    found.listed = true;
                 }
                 Type::Unknown | Type::Table | Type::Generic(_) => return None,
                 _ => continue,
@@ -70,14 +83,12 @@ impl Known {
             return None;
         }
         found.closed &= !self.is_open(table);
-        found.listed |= table.entries.is_known();
-        if table.entries.is_known() {
-            found.entries = table.entries.clone();
+        if let Some(entries) = &table.entries {
+            found.add_entries(entries);
         }
         found.title = table.title.clone();
         for (name, member) in self.members(table) {
-            let entry = (member.ty.clone(), member.optional);
-            found.fields.insert(name.to_string(), entry);
+            found.add_field(name, &member.ty, member.optional);
         }
         Some(())
     }
@@ -85,5 +96,7 @@ impl Known {
 
 fn add_record(found: &mut Options, record: &Record) {
     found.closed &= record.closed.is_some();
-    found.fields.extend(record.fields.clone());
+    for (name, (ty, optional)) in &record.fields {
+        found.add_field(name, ty, *optional);
+    }
 }

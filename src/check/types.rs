@@ -86,6 +86,18 @@ impl Type {
         }
     }
 
+    /// The type of a place that takes values of both.
+    pub fn or(self, other: &Type) -> Type {
+        match (self, other) {
+            (Type::Unknown, _) | (_, Type::Unknown) => Type::Unknown,
+            (one, other) if one == *other => one,
+            (one, other) => {
+                let parts = one.parts().iter().chain(other.parts());
+                Type::Union(parts.cloned().collect())
+            }
+        }
+    }
+
     pub fn join_all(types: impl IntoIterator<Item = Type>) -> Type {
         types
             .into_iter()
