@@ -77,7 +77,7 @@ function Bundle:write(name, value)
   host.bundle_write(self:path(name), json.encode(value, { pretty = true }) .. "\n")
 end
 
---- Reads one of its files that is JSON.
+--- One of its files, read as JSON.
 ---@param name string
 ---@return any
 ---@error io
