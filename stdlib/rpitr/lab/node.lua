@@ -396,6 +396,7 @@ function Node:whole_log()
 end
 
 -- Raises unless nodes of this run can read the node's archive and backups.
+---@private
 function Node:assert_readable() end
 
 -- Logs -------------------------------------------------------------------------------------------------
