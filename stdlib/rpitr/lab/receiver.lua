@@ -40,6 +40,7 @@ return function(class)
   end
 
   -- The way to the primary, for the next start: through its proxy, where it has proxies.
+  ---@private
   function Node:lead_to_primary()
     host.node_receive(self.handle, {
       conninfo = self.primary:link_for(self) .. " application_name=" .. self.name,
