@@ -43,7 +43,6 @@ local task = require "rpitr.task"
 ---@field budget? rpitr.Duration  deadline of the whole drill
 ---@field supervised? boolean  (default false) a run that is killed is started again and goes on with `--resume`
 ---@field expect? string[]  what must hold at the end: a metric, an operator and a value, as "rto < 90s", "rows_lost == 0", "failover.p95 < 15s"
----@field supervised? boolean  run in a process of its own that another watches and goes on with after `chaos.kill_orchestrator`
 ---@field run fun(d: rpitr.DrillRun, arg: table<string, any>)  the drill itself, with the values of its arguments
 
 --- A drill that was declared; a file returns it.
