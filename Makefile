@@ -41,6 +41,7 @@ bench: build
 	bash benches/drill.sh
 	bash benches/wal.sh
 	bash benches/docker.sh
+	bash benches/repl.sh
 
 ## Chaos with ten seeds, a minute each; every run must be proved and leave nothing. SEEDS and RUNTIME choose.
 chaos: build

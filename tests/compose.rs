@@ -66,6 +66,21 @@ impl Site {
         run
     }
 
+    /// A session on the environment that is given `input`.
+    fn repl(&self, input: &str) -> Finished {
+        let path = self.bench.script("session", input);
+        let mut command = self.bench.command(&["repl", "--attach", self.name]);
+        let done = command
+            .stdin(std::fs::File::open(path).unwrap())
+            .output()
+            .unwrap();
+        Finished {
+            code: done.status.code(),
+            stdout: String::from_utf8_lossy(&done.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&done.stderr).into_owned(),
+        }
+    }
+
     /// The container of a service.
     fn container(&self, service: &str) -> String {
         let project = format!("label=com.docker.compose.project={}", self.project);
@@ -185,6 +200,34 @@ fn recovery_from_up_to_down() {
     site.healthy();
     assert_eq!(site.sql("replica", "SELECT count(*) FROM orderItems"), "4");
     site.bench.run(&["lab", "ls"]).says(&site.project);
+    site.lab("ps", &[], 0).says("replica");
+    site.lab("logs", &["replica"], 0)
+        .says("database system is ready to accept read-only connections");
+    site.lab("stop", &[], 0);
+    site.unhealthy("is exited");
+    site.lab("start", &[], 0);
+    site.lab("up", &[], 0);
+    site.healthy();
+
+    // A session on it: its servers as variables, its database, its psql.
+    let session = site.repl(
+        "replica:status()\nstandby == replica\n:sql SELECT count(*) FROM orderItems\n\
+         :psql replica -c 'SELECT pg_is_in_recovery() AS r'\nprimary:exec({ 'pg_controldata' }).code\n:lab\n",
+    );
+    session.expect(0);
+    assert!(
+        session
+            .stdout
+            .starts_with("\"standby\"\ntrue\ncount\n    4\n(1 row)\n"),
+        "{session:?}"
+    );
+    session.says("t\n(1 row)");
+    session.says(&format!("{port}  recovery"));
+    site.bench.run(&["lab", "stop", site.name]).expect(0);
+    let stopped = site.repl("");
+    stopped.expect(12);
+    stopped.says("rpitr lab start recovery");
+    site.bench.run(&["lab", "start", site.name]).expect(0);
 
     // Data go only when somebody said so.
     site.lab("down", &["--volumes"], 11).says("--yes");

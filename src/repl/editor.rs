@@ -158,6 +158,8 @@ fn open(options: &EditorOptions, asker: Asker) -> rustyline::Result<(LineEditor,
         .max_history_size(10_000)?
         .history_ignore_space(true)
         .completion_type(CompletionType::List)
+        // Without it the list takes a second Tab, and the first says nothing.
+        .completion_show_all_if_ambiguous(true)
         .build();
     let mut editor = LineEditor::with_config(config)?;
     editor.set_helper(Some(Helper::new(asker, options.color)));

@@ -131,8 +131,7 @@ end
 ---@field faults? rpitr.chaos.Fault[]  default: none
 ---@field targets? rpitr.chaos.TargetsOptions  from `chaos.targets`
 ---@field schedule? rpitr.chaos.Schedule  one that was made before, instead of a new one
----@field dir? string  where the bundle goes; `rpitr lab gc` leaves the servers of a killed run with one to `chaos.resume`.
----  Default: below the report, or else in the state folder until the run has passed
+---@field dir? string  where the bundle goes: `rpitr lab gc` leaves the servers of a killed run with one to `chaos.resume`; default: below the report, or else in the state folder until the run has passed
 ---@field require? rpitr.chaos.RequireOptions  less than this, and the verdict is "unknown"
 ---@field say? fun(text: string)  is told of every fault
 
@@ -156,7 +155,8 @@ end
 --- ```
 ---@param spec rpitr.chaos.RunOptions
 ---@return rpitr.ChaosResult
----@error arg, state (not_supervised), postgres, environment
+---@error state  code "not_supervised": kill_orchestrator outside a drill with `supervised = true`
+---@error arg, postgres, environment
 chaos.run = run.run
 
 ---@class rpitr.chaos.ResumeOptions
@@ -173,7 +173,9 @@ chaos.run = run.run
 ---@param dir string  the bundle
 ---@param options? rpitr.chaos.ResumeOptions
 ---@return rpitr.ChaosResult
----@error environment (lab_gone), state (lab_in_use), postgres
+---@error environment  code "lab_gone"
+---@error state  code "lab_in_use"
+---@error postgres
 chaos.resume = run.resume
 
 ---@class rpitr.chaos.ShrinkOptions

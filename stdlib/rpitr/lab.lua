@@ -36,7 +36,7 @@ local function attach_lab(name, adopt)
     if there:owner() then
       neighbour = there
     else
-      joined = there
+      joined, there.shared = there, true
     end
   end
   if adopt then

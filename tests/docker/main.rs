@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod archive;
+mod attach;
 mod bad_input;
 mod bench;
 mod faults;

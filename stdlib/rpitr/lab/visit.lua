@@ -51,6 +51,21 @@ local function assert_there(self)
   end
 end
 
+-- In containers archive and backups lie in a volume of the lab's own.
+function Visited:assert_readable()
+  if self.lab.info.runtime == "docker" and not self.lab.shared then
+    internal.raise({
+      kind = "state",
+      code = "lab_in_use",
+      message = ("the archive of %s is in a volume of lab %s, which nodes of this run do not see"):format(
+        self.name,
+        self.lab.id
+      ),
+      hint = "once the run it belongs to has ended, attach to the lab before anything else is made",
+    }, 4)
+  end
+end
+
 for _, name in ipairs { "run_program", "connect", "start" } do
   Visited[name] = function(self, ...)
     assert_there(self)

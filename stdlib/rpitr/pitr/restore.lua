@@ -212,6 +212,7 @@ end
 function restore.run(pg, options)
   local opts = args.options("pitr.restore", options, RESTORE_OPTIONS)
   check_conf(opts.conf)
+  pg:assert_readable()
   local plan = make_plan(pg, opts)
   preflight(plan)
   if opts.verify then
