@@ -192,7 +192,8 @@ chaos.resume = run.resume
 ---@field tried integer  runs it took
 ---@field events integer  that are left
 
---- Shrinks the schedule of a failed run by running parts of it again, each on a new cluster.
+--- Shrinks the schedule of a failed run by running parts of it again, each on a new cluster, which is removed afterwards.
+--- `kill_orchestrator` is left out: it would end the shrinking, too.
 ---
 --- ```lua
 --- -- needs: the bundle of a failed run, and minutes

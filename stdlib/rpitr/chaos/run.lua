@@ -164,6 +164,7 @@ end
 -- the WAL up to there.
 local function conclude(here, bundle)
   local primary = here.primary
+  host.progress "the last segment, the rows at the end, a copy of the WAL"
   primary:value "SELECT pg_current_xact_id()"
   local end_lsn = primary:lsn()
   local last = primary:flush_archive()
