@@ -3,7 +3,7 @@
 CARGO ?= cargo
 RPITR = target/release/rpitr
 
-.PHONY: drill test build setup lint format bench clean
+.PHONY: drill test build setup lint format bench chaos clean
 
 ## Recover a real PostgreSQL from a TRUNCATE, prove it, clean up.
 drill: build
@@ -42,6 +42,10 @@ bench: build
 	bash benches/wal.sh
 	bash benches/docker.sh
 	bash benches/repl.sh
+
+## Chaos with ten seeds, a minute each; every run must be proved and leave nothing. SEEDS and RUNTIME choose.
+chaos: build
+	bash benches/chaos_seeds.sh $(or $(SEEDS),10) $(or $(RUNTIME),local)
 
 clean:
 	$(CARGO) clean

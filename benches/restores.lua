@@ -22,7 +22,7 @@ local result = chaos
 local wal = primary:value("SELECT $1::pg_lsn - $2::pg_lsn", tostring(primary:lsn()), tostring(from))
 local base = pitr.catalog(primary)[1].bytes
 
-local bundle = bundle_of.new(dir)
+local bundle = bundle_of.open(dir)
 local list = bundle:draw("side by side", COUNT, 0)
 local started = timer.now()
 targets.restore_all(bundle, primary, list, 2)

@@ -200,6 +200,14 @@ fn recovery_from_up_to_down() {
     site.healthy();
     assert_eq!(site.sql("replica", "SELECT count(*) FROM orderItems"), "4");
     site.bench.run(&["lab", "ls"]).says(&site.project);
+    site.lab("ps", &[], 0).says("replica");
+    site.lab("logs", &["replica"], 0)
+        .says("database system is ready to accept read-only connections");
+    site.lab("stop", &[], 0);
+    site.unhealthy("is exited");
+    site.lab("start", &[], 0);
+    site.lab("up", &[], 0);
+    site.healthy();
 
     // A session on it: its servers as variables, its database, its psql.
     let session = site.repl(

@@ -87,14 +87,38 @@ fn every_local_link_leads_somewhere() {
             .skip(1)
             .filter_map(|rest| rest.split(')').next())
         {
-            let path = link.split('#').next().unwrap();
-            if path.is_empty() || path.contains("://") {
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            if path.contains("://") {
                 continue;
             }
-            let target = page.parent().unwrap_or(Path::new("")).join(path);
+            let target = match path {
+                "" => page.clone(),
+                path => page.parent().unwrap_or(Path::new("")).join(path),
+            };
             assert!(target.exists(), "{}: {link} does not exist", page.display());
+            if !anchor.is_empty() {
+                let text = fs::read_to_string(&target).unwrap();
+                let known = headings(&text).any(|heading| heading == anchor);
+                assert!(
+                    known,
+                    "{}: {link}: there is no such heading",
+                    page.display()
+                );
+            }
         }
     }
+}
+
+/// The headings of a page as links name them: lower case, without punctuation, dashes for spaces.
+fn headings(text: &str) -> impl Iterator<Item = String> {
+    let titles = text.lines().filter(|line| line.starts_with('#'));
+    titles.map(|line| {
+        let title = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = title
+            .chars()
+            .filter(|c| c.is_alphanumeric() || "_- ".contains(*c));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    })
 }
 
 /// Scripts find modules as globals; what tells language servers so must name every one of them.

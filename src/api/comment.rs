@@ -65,6 +65,11 @@ impl Comment {
         self.first(name).is_some()
     }
 
+    /// Whether nothing was said.
+    pub fn is_empty(&self) -> bool {
+        self.doc.is_empty() && self.tags.is_empty()
+    }
+
     /// Whether scripts are asked to keep away from it.
     pub fn is_private(&self) -> bool {
         ["private", "package", "protected"]

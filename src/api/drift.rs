@@ -85,7 +85,7 @@ fn types(api: &Api, found: &mut Vec<String>) {
     }
 }
 
-fn named_types(ty: &str) -> impl Iterator<Item = &str> {
+pub fn named_types(ty: &str) -> impl Iterator<Item = &str> {
     ty.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_')))
         .filter(|word| word.starts_with("rpitr."))
         .map(|word| word.trim_end_matches('.'))

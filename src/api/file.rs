@@ -32,6 +32,9 @@ impl File {
             classes: HashMap::new(),
             requires: HashMap::new(),
         };
+        for item in &mut file.items {
+            item.comment.doc.file = path.to_string();
+        }
         if let Some(module) = module_of(path) {
             file.classes
                 .insert(module.to_string(), format!("rpitr.{module}"));

@@ -15,6 +15,8 @@ pub struct Span {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Doc {
     pub text: String,
+    /// The path inside `stdlib/`; what a method inherits stands in its parent's file.
+    pub file: String,
     /// The file's line on which the text begins.
     pub line: usize,
 }
@@ -25,6 +27,7 @@ pub struct Example {
     pub code: String,
     /// What it needs that a lab of its own cannot give, from its first line: `-- needs: ...`.
     pub needs: Option<String>,
+    pub file: String,
     /// The file's line on which the code begins.
     pub line: usize,
 }
@@ -66,6 +69,8 @@ pub struct Function {
     /// There, but not for scripts: `---@private`, `---@package` or `---@protected`.
     pub private: bool,
     pub deprecated: bool,
+    /// What it says its parent says: it does the same in another way.
+    pub inherited: bool,
     pub span: Span,
 }
 
@@ -162,6 +167,7 @@ impl Doc {
                     open = Some(Example {
                         code: String::new(),
                         needs: None,
+                        file: self.file.clone(),
                         line: self.line + number + 1,
                     });
                 }
@@ -228,6 +234,7 @@ mod tests {
         let doc = |text: &str| Doc {
             text: text.into(),
             line: 1,
+            ..Doc::default()
         };
         assert_eq!(
             doc("Takes a\nbackup. Then more.").summary(),
@@ -243,6 +250,7 @@ mod tests {
             text:
                 "Text.\n\n```lua\nprint(1)\n```\n\n```lua\n-- needs: an engine\ndocker.run()\n```"
                     .into(),
+            file: "rpitr/x.lua".into(),
             line: 10,
         };
         let found = doc.examples();

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use super::drift::named_types;
 use super::model::{Alias, Api, Class, Field, Function, Module, Param, Return};
 
 const NOTE: &str =
@@ -52,11 +53,18 @@ impl Writer<'_> {
         let values = module.fields.iter().filter(|field| !field.private);
         self.fields(&mut out, "\n## Values\n", values.collect());
         let tables: Vec<&Class> = self.tables_of(&module.name);
-        if !tables.is_empty() {
-            out.push_str("\n## Tables\n");
+        let aliases = self.api.aliases.iter();
+        let aliases: Vec<&Alias> = aliases
+            .filter(|alias| self.home(&alias.name) == Some(&module.name))
+            .collect();
+        if !tables.is_empty() || !aliases.is_empty() {
+            out.push_str("\n## Types\n");
         }
         for class in tables {
             self.class(&mut out, "###", class);
+        }
+        for alias in aliases {
+            self.alias(&mut out, alias);
         }
         out
     }
@@ -71,7 +79,11 @@ impl Writer<'_> {
             }
         }
         // Tables that belong to no module have no page of their own.
-        let homeless = |class: &&Class| !class.is_handle() && self.home(class).is_none();
+        let homeless = |class: &&Class| {
+            !class.is_handle()
+                && self.home(&class.name).is_none()
+                && !self.stands_with_its_function(class)
+        };
         for class in self.api.classes.iter().filter(homeless) {
             self.class(&mut out, "##", class);
         }
@@ -88,11 +100,11 @@ impl Writer<'_> {
             self.function(&mut out, function);
         }
         self.fields(&mut out, "\n## Values\n", globals.fields.iter().collect());
-        if !self.api.aliases.is_empty() {
-            out.push_str("\n## Types\n");
-        }
+        out.push_str("\n## Types\n");
         for alias in &self.api.aliases {
-            self.alias(&mut out, alias);
+            if self.home(&alias.name).is_none() {
+                self.alias(&mut out, alias);
+            }
         }
         out
     }
@@ -216,13 +228,32 @@ impl Writer<'_> {
     fn tables_of(&self, module: &str) -> Vec<&Class> {
         let classes = self.api.classes.iter();
         classes
-            .filter(|class| !class.is_handle() && self.home(class) == Some(module))
+            .filter(|class| self.home(&class.name) == Some(module))
+            .filter(|class| !self.stands_with_its_function(class))
             .collect()
     }
 
-    /// The module a table belongs to: `pitr` of `rpitr.pitr.Backup`.
-    fn home<'c>(&self, class: &'c Class) -> Option<&'c str> {
-        let (module, _) = class.short_name().split_once('.')?;
+    /// Whether a table is shown nowhere but with the functions that take it as options.
+    fn stands_with_its_function(&self, class: &Class) -> bool {
+        let is_options = |function: &Function| {
+            let options = self.api.options(function);
+            options.is_some_and(|options| options.name == class.name)
+        };
+        let names = |ty: &str| named_types(ty).any(|name| name == class.name);
+        let mut classes = self.api.classes.iter();
+        let mut functions = self.api.functions();
+        self.api.functions().any(is_options)
+            && !functions.any(|function| function.returns.iter().any(|one| names(&one.ty)))
+            && !classes.any(|other| {
+                other.parents.contains(&class.name)
+                    || other.fields.iter().any(|field| names(&field.ty))
+            })
+            && !self.api.aliases.iter().any(|alias| names(&alias.ty))
+    }
+
+    /// The module a table or alias belongs to: `pitr` of `rpitr.pitr.Backup`.
+    fn home<'c>(&self, name: &'c str) -> Option<&'c str> {
+        let (module, _) = name.strip_prefix("rpitr.")?.split_once('.')?;
         self.api.module(module).map(|_| module)
     }
 
@@ -230,30 +261,28 @@ impl Writer<'_> {
     fn ty(&self, ty: &str) -> String {
         let code = format!("`{}`", shorten(ty).replace('|', "\\|"));
         let bare = ty.trim_end_matches(['?', '[', ']']);
-        let place = self
-            .api
-            .class(bare)
-            .filter(|_| bare.starts_with("rpitr."))
-            .map(|class| {
-                let page = match self.home(class) {
-                    Some(module) if !class.is_handle() => module,
-                    _ => "handles",
-                };
-                (page, class.short_name())
-            })
-            .or_else(|| {
-                let alias = self.api.aliases.iter().find(|alias| alias.name == bare)?;
-                Some(("globals", alias.name.trim_start_matches("rpitr.")))
-            });
-        match place {
-            Some((page, name)) => format!("[{code}]({page}.md#{})", anchor(name)),
-            None => code,
-        }
+        let Some(name) = bare.strip_prefix("rpitr.") else {
+            return code;
+        };
+        let class = self.api.class(bare);
+        let page = if let Some(class) = class {
+            if self.stands_with_its_function(class) {
+                return code;
+            }
+            self.home(bare).unwrap_or("handles")
+        } else if self.api.aliases.iter().any(|alias| alias.name == bare) {
+            self.home(bare).unwrap_or("globals")
+        } else {
+            return code;
+        };
+        format!("[{code}]({page}.md#{})", anchor(name))
     }
 }
 
 fn public(functions: &[Function]) -> impl Iterator<Item = &Function> {
-    functions.iter().filter(|function| !function.private)
+    functions
+        .iter()
+        .filter(|function| !function.private && !function.inherited)
 }
 
 fn marked(name: &str, optional: bool) -> String {
@@ -311,7 +340,7 @@ function shop.hidden() end
         for part in [
             "# shop\n\nSells things.\n",
             "### shop.open\n\n`shop.open(options?) -> Shop, shop.Report?`\n\nOpens a shop.\n",
-            "| `options?` | [`shop.OpenOptions`](shop.md#shopopenoptions) |  |",
+            "| `options?` | `shop.OpenOptions` |  |",
             "Options:\n\n| field | type | |\n|---|---|---|\n| `mode?` | `\"a\"\\|\"b\"` | how |",
             "Returns [`Shop`](handles.md#shop)\n",
             "Returns [`shop.Report?`](shop.md#shopreport) `report`: what happened\n",
@@ -320,7 +349,7 @@ function shop.hidden() end
         ] {
             assert!(text.contains(part), "{part}\nis not in\n{text}");
         }
-        assert!(!text.contains("hidden"));
+        assert!(!text.contains("hidden") && !text.contains("### shop.OpenOptions"));
         assert!(
             page("handles.md").contains("## Shop\n\n### Shop:shut\n\n`Shop:shut()`\n\nShuts.\n")
         );

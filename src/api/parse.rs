@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::comment::{self, Comment};
+use super::comment;
 use super::file::{File, module_of};
 use super::model::{Api, Class, Field, Function, Module, Param, Span};
 use super::scan::{Declaration, Item};
@@ -26,6 +26,7 @@ fn inherit(api: &mut Api) {
                 *method = Function {
                     name: method.name.clone(),
                     span: method.span.clone(),
+                    inherited: true,
                     ..other.clone()
                 };
             }
@@ -271,7 +272,7 @@ impl Reader {
                 _ => Vec::new(),
             };
             // An alias without a comment says what the function itself says.
-            let silent = item.comment == Comment::default();
+            let silent = item.comment.is_empty();
             let (file, item) = match made {
                 Some(made) if silent => (elsewhere, made),
                 _ => (file, item),

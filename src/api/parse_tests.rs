@@ -271,6 +271,7 @@ function Attached:own() end
     };
     assert_eq!(stop.signature(), "Attached:stop(mode?)");
     assert_eq!(stop.doc.summary(), "Stops it.");
+    assert!(stop.inherited && !own.inherited);
     assert_eq!(stop.span.line, 11);
     assert!(admin.private);
     assert!(own.doc.is_empty());

@@ -118,7 +118,7 @@ fn fields(out: &mut String, fields: &[Field]) {
 }
 
 fn function(out: &mut String, function: &Function, name: &str) {
-    if function.private {
+    if function.private || function.inherited {
         return;
     }
     text(out, &function.doc);

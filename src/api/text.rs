@@ -207,7 +207,7 @@ impl Help<'_> {
     fn function_lines(&self, functions: &[Function]) -> Vec<(String, String)> {
         functions
             .iter()
-            .filter(|function| !function.private)
+            .filter(|function| !function.private && !function.inherited)
             .map(|function| (function.signature(), function.doc.summary()))
             .collect()
     }

@@ -16,6 +16,7 @@ pub fn class(rest: &str, mut doc: Doc, span: Span) -> Class {
     };
     if doc.is_empty() {
         doc.text = text.trim().to_string();
+        doc.file.clone_from(&span.file);
         doc.line = span.line;
     }
     Class {

@@ -86,7 +86,8 @@ impl Walk<'_> {
             Type::Named(class) if ordered => self
                 .known
                 .table(&class)
-                .map_or(Type::Unknown, |table| table.entries.clone()),
+                .and_then(|table| table.entries.clone())
+                .unwrap_or_default(),
             _ => Type::Unknown,
         }
     }
@@ -206,7 +207,8 @@ impl Walk<'_> {
             Type::Named(class) if matches!(key.kind, Kind::Integer) => self
                 .known
                 .table(&class)
-                .map_or(Type::Unknown, |table| table.entries.clone()),
+                .and_then(|table| table.entries.clone())
+                .unwrap_or_default(),
             _ => Type::Unknown,
         }
     }
@@ -252,7 +254,7 @@ impl Walk<'_> {
                 Some((ty, _)) => ty.clone(),
                 // An unknown key among entries that are listed was reported as such.
                 None if key.is_some() && wanted.closed => Type::Unknown,
-                None => wanted.entries.clone(),
+                None => wanted.entries.clone().unwrap_or_default(),
             };
             if let (Some(key), None, false) = (&key, named, wanted.closed) {
                 // It may come back under this name in what the function returns.

@@ -3,12 +3,12 @@
 use full_moon::LuaVersion;
 use full_moon::ast;
 use full_moon::ast::punctuated::Punctuated;
-use full_moon::node::Node;
 use full_moon::tokenizer::{StringLiteralQuoteType, Token, TokenReference, TokenType};
 
 use super::syntax::{
     Binary, Block, Call, Expression, Function, Item, Kind, Name, Span, Statement, Unary,
 };
+use super::tokens::{comment, name, names, span, token_span};
 
 /// Parses a script that Lua itself has accepted, as [`Source::lua`](crate::engine::Source::lua) gives it. Nothing if the parser does not follow: then there
 /// is no tree to check, which is no fault of the script.
@@ -310,49 +310,6 @@ fn arguments(list: &ast::FunctionArgs) -> Vec<Expression> {
         }],
         _ => Vec::new(),
     }
-}
-
-fn names(list: &Punctuated<TokenReference>) -> Vec<Name> {
-    list.iter().map(name).collect()
-}
-
-fn name(token: &TokenReference) -> Name {
-    Name {
-        text: token.token().to_string(),
-        span: token_span(token),
-    }
-}
-
-fn token_span(token: &TokenReference) -> Span {
-    token.token().start_position().bytes()..token.token().end_position().bytes()
-}
-
-fn span(node: &impl Node) -> Span {
-    let start = node.start_position().map_or(0, |position| position.bytes());
-    let end = node
-        .end_position()
-        .map_or(start, |position| position.bytes());
-    start..end
-}
-
-/// The comment lines that stand right above a token, line by line.
-fn comment(token: &TokenReference) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut next = 0;
-    for trivia in token.leading_trivia() {
-        if let TokenType::SingleLineComment { comment } = trivia.token_type() {
-            let line = trivia.start_position().line();
-            if line != next {
-                lines.clear();
-            }
-            lines.push(comment.to_string());
-            next = line + 1;
-        }
-    }
-    if token.token().start_position().line() != next {
-        lines.clear();
-    }
-    lines
 }
 
 #[cfg(test)]

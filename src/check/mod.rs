@@ -7,14 +7,19 @@
 
 mod call;
 mod finding;
+mod grammar;
+mod index;
 mod infer;
 mod known;
 mod lower;
+mod lua;
+mod options;
 mod report;
 mod rules;
 mod scope;
 mod silence;
 mod syntax;
+mod tokens;
 mod told;
 mod types;
 mod walk;

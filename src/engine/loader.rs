@@ -56,17 +56,13 @@ pub struct Source {
 /// Finds a script on disk, with or without `.lua`, or among the embedded ones.
 pub fn find_script(name: &str) -> Result<Source, Failure> {
     let candidates = [PathBuf::from(name), PathBuf::from(format!("{name}.lua"))];
+    let mut folder = None;
     for path in &candidates {
         match fs::read(path) {
             Ok(bytes) => return from_disk(path, bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) if path.is_dir() => {
-                let _ = error;
-                return Err(usage(format!(
-                    "{} is a folder, not a script",
-                    path.display()
-                )));
-            }
+            // A folder does not hide the embedded script of its name: reports are often written there.
+            Err(_) if path.is_dir() => folder = Some(path),
             Err(error) => {
                 let failure = Failure::io("read", path, &error);
                 return Err(Failure {
@@ -85,6 +81,12 @@ pub fn find_script(name: &str) -> Result<Source, Failure> {
             text: text.to_string(),
             folder: None,
         });
+    }
+    if let Some(folder) = folder {
+        return Err(usage(format!(
+            "{} is a folder, not a script",
+            folder.display()
+        )));
     }
     let known: Vec<&str> = scripts()
         .map(|(name, _)| name.trim_end_matches(".lua"))

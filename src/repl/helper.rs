@@ -11,6 +11,7 @@ use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Context, Result};
 
 use super::editor::Asker;
+use super::hint::{Grey, reminder};
 use super::lexer::{Kind, tokens};
 use super::syntax::{Verdict, judge};
 

@@ -7,6 +7,7 @@
 //! verification_log.jsonl what the clients know
 //! archive/               the WAL
 //! received/              what the receiver got of it, if there was one
+//! promotions/N.json      a promotion that a fault struck, and promotions/N.tsv.zst: the rows of the new primary
 //! final.tsv.zst          the primary's rows at the end
 //! restores/N.json        a restore: asked, predicted, what the server said
 //! restores/N.tsv.zst     the rows it had
@@ -110,6 +111,25 @@ pub struct Restore {
     pub state: Option<String>,
 }
 
+/// A promotion in the middle of which a fault struck.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Promotion {
+    pub n: u32,
+    pub began_us: i64,
+    pub struck_us: i64,
+    /// When the new primary took writes.
+    #[serde(default)]
+    pub accepted_us: Option<i64>,
+    /// Where its timeline left the primary's.
+    #[serde(default, deserialize_with = "lsn_or_none")]
+    pub fork_lsn: Option<Lsn>,
+    /// Its rows.
+    #[serde(default)]
+    pub state: Option<String>,
+    #[serde(default)]
+    pub error: Option<String>,
+}
+
 /// The server's own line: "recovery stopping before commit of transaction ...".
 #[derive(Debug, Clone, Deserialize)]
 pub struct ServerStop {
@@ -132,6 +152,7 @@ pub struct Bundle {
     pub events: Vec<Event>,
     /// In the order of their numbers.
     pub restores: Vec<Restore>,
+    pub promotions: Vec<Promotion>,
 }
 
 impl Bundle {
@@ -140,7 +161,8 @@ impl Bundle {
             folder: folder.to_path_buf(),
             facts: json(&folder.join("bundle.json"))?,
             events: lines(&folder.join("events.jsonl"))?,
-            restores: restores(&folder.join("restores"))?,
+            restores: numbered(&folder.join("restores"), |restore: &Restore| restore.n)?,
+            promotions: numbered(&folder.join("promotions"), |one: &Promotion| one.n)?,
         })
     }
 
@@ -185,7 +207,8 @@ fn lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Error> {
         .collect()
 }
 
-fn restores(folder: &Path) -> Result<Vec<Restore>, Error> {
+/// The descriptions in a folder, in the order of their numbers.
+fn numbered<T: DeserializeOwned>(folder: &Path, n: fn(&T) -> u32) -> Result<Vec<T>, Error> {
     let listing = match std::fs::read_dir(folder) {
         Ok(listing) => listing,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -195,10 +218,10 @@ fn restores(folder: &Path) -> Result<Vec<Restore>, Error> {
     for entry in listing {
         let path = entry.map_err(|source| Error::io(folder, source))?.path();
         if path.extension().is_some_and(|end| end == "json") {
-            found.push(json::<Restore>(&path)?);
+            found.push(json(&path)?);
         }
     }
-    found.sort_by_key(|restore| restore.n);
+    found.sort_by_key(n);
     Ok(found)
 }
 

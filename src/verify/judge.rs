@@ -10,6 +10,7 @@ use super::error::Error;
 use super::goal::Target;
 use super::history::{History, Op, Outcome};
 use super::order::{Ending, Order};
+use super::promotions;
 use super::received::{Compared, Stretch};
 use super::restores::{Known, Restored};
 use super::state::State;
@@ -128,12 +129,13 @@ impl Evidence {
         let (judged, disagreements) = self.targets();
         let (restores, order_of_restores) = self.restores()?;
         let received = self.received();
+        let promoted = promotions::problems(&self.bundle, &self.order, &self.history)?;
         let mut verdict = Verdict {
             schema: 1,
             verdict: Word::Unknown,
             missing: Vec::new(),
             run: self.run(received.as_ref()),
-            checks: self.checks(disagreements, order_of_restores, received),
+            checks: self.checks(disagreements, order_of_restores, (received, promoted)),
             targets: judged,
             restores,
         };
@@ -193,7 +195,7 @@ impl Evidence {
         &self,
         disagreements: Vec<String>,
         subsets: Vec<String>,
-        received: Option<Compared>,
+        (received, promoted): (Option<Compared>, Vec<String>),
     ) -> Vec<Check> {
         let clock_moved = self.bundle.facts.clock_moved;
         let (history, last, order) = (&self.history, &self.last, &self.order);
@@ -222,6 +224,10 @@ impl Evidence {
             check("a later target keeps all of an earlier one", subsets),
             check("every fault was healed", not_healed(&self.bundle)),
         ];
+        if !self.bundle.promotions.is_empty() {
+            let name = "what was promoted is the primary's past";
+            checks.push(check(name, promoted));
+        }
         if let Some(compared) = received {
             let name = "the receiver has every segment, as the archive has it";
             checks.push(check(name, compared.problems));

@@ -14,12 +14,13 @@ mod goal;
 mod history;
 mod judge;
 mod order;
+mod promotions;
 mod received;
 mod restores;
 mod state;
 mod verdict;
 
-pub use bundle::{Backup, Bundle, Facts, Restore, ServerStop};
+pub use bundle::{Backup, Bundle, Facts, Promotion, Restore, ServerStop};
 pub use draw::{Draw, Drawn, draw};
 pub use error::Error;
 pub use goal::{Goal, Target};

@@ -181,7 +181,8 @@ mod tests {
     fn a_segment_that_is_gone_altered_cut_or_partial_is_found() {
         let name = "000000010000000000000003";
         let one = |plant: &dyn Fn(&Path, &Path)| found(|a, r| plant(&a.join(name), &r.join(name)));
-        let cases: [(&dyn Fn(&Path, &Path), &str); 5] = [
+        type Plant<'a> = &'a dyn Fn(&Path, &Path);
+        let cases: [(Plant<'_>, &str); 5] = [
             (&|_, r| fs::remove_file(r).unwrap(), "was not received"),
             (&|a, _| fs::remove_file(a).unwrap(), "not in the archive"),
             (

@@ -54,7 +54,8 @@ chaos.targets = targets.spec
 ---@field commits? integer  after so many acknowledged operations
 ---@field segment? integer  once the WAL is so many segments further than at the start
 ---@field backup? boolean  while a base backup runs
----@field fraction? number  accepted, but nothing looks at it yet
+---@field promotion? boolean  while the standby is promoted: after recovery has ended, before it accepts writes. Afterwards
+---  it is made a standby again
 
 --- A fault that fires when the run has got somewhere instead of at a time.
 ---
@@ -130,8 +131,7 @@ end
 ---@field faults? rpitr.chaos.Fault[]  default: none
 ---@field targets? rpitr.chaos.TargetsOptions  from `chaos.targets`
 ---@field schedule? rpitr.chaos.Schedule  one that was made before, instead of a new one
----@field dir? string  where the bundle goes; `rpitr lab gc` leaves the servers of a killed run with one to `chaos.resume`.
----  Default: below the report, or else in the state folder until the run has passed
+---@field dir? string  where the bundle goes: `rpitr lab gc` leaves the servers of a killed run with one to `chaos.resume`; default: below the report, or else in the state folder until the run has passed
 ---@field require? rpitr.chaos.RequireOptions  less than this, and the verdict is "unknown"
 ---@field say? fun(text: string)  is told of every fault
 
@@ -155,7 +155,8 @@ end
 --- ```
 ---@param spec rpitr.chaos.RunOptions
 ---@return rpitr.ChaosResult
----@error arg, state (not_supervised), postgres, environment
+---@error state  code "not_supervised": kill_orchestrator outside a drill with `supervised = true`
+---@error arg, postgres, environment
 chaos.run = run.run
 
 ---@class rpitr.chaos.ResumeOptions
@@ -172,7 +173,9 @@ chaos.run = run.run
 ---@param dir string  the bundle
 ---@param options? rpitr.chaos.ResumeOptions
 ---@return rpitr.ChaosResult
----@error environment (lab_gone), state (lab_in_use), postgres
+---@error environment  code "lab_gone"
+---@error state  code "lab_in_use"
+---@error postgres
 chaos.resume = run.resume
 
 ---@class rpitr.chaos.ShrinkOptions
@@ -189,7 +192,8 @@ chaos.resume = run.resume
 ---@field tried integer  runs it took
 ---@field events integer  that are left
 
---- Shrinks the schedule of a failed run by running parts of it again, each on a new cluster.
+--- Shrinks the schedule of a failed run by running parts of it again, each on a new cluster, which is removed afterwards.
+--- `kill_orchestrator` is left out: it would end the shrinking, too.
 ---
 --- ```lua
 --- -- needs: the bundle of a failed run, and minutes

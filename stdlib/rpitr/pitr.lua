@@ -20,6 +20,7 @@ local wal_source = require "rpitr.pitr.source"
 ---@class rpitr.pitr.BackupOptions
 ---@field label? string  what the catalogue calls it, the name of a folder; default: "base-" and the time
 ---@field verify? boolean  (default true) check it with pg_verifybackup
+---@field max_rate? rpitr.Size  bytes a second to take from the server at most; default: as fast as it goes
 
 ---@class rpitr.pitr.Backup
 ---@field label string

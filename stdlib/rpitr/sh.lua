@@ -25,7 +25,7 @@ local args = require "rpitr.core.args"
 --- ```lua
 --- assert(sh.run({ "echo", "hello" }).stdout == "hello\n")
 --- ```
----@param command rpitr.sh.Command|string[]
+---@param command rpitr.sh.Command
 ---@return rpitr.sh.Output
 ---@error io  code "exit_status"; or there is no such program
 ---@error timeout, arg

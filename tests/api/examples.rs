@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 
 use rpitr::api::{Api, Doc};
 use serde_json::json;
@@ -21,11 +22,11 @@ struct Found {
 
 fn all(api: &Api) -> Vec<Found> {
     let mut found = Vec::new();
-    let mut add = |name: &str, file: &str, doc: &Doc| {
+    let mut add = |name: &str, doc: &Doc| {
         for example in doc.examples() {
             found.push(Found {
                 name: name.to_string(),
-                file: file.to_string(),
+                file: example.file,
                 line: example.line,
                 code: example.code,
                 needs: example.needs,
@@ -33,16 +34,16 @@ fn all(api: &Api) -> Vec<Found> {
         }
     };
     for module in &api.modules {
-        add(&module.name, &module.span.file, &module.doc);
+        add(&module.name, &module.doc);
     }
     for class in &api.classes {
-        add(&class.name, &class.span.file, &class.doc);
+        add(&class.name, &class.doc);
     }
     for alias in &api.aliases {
-        add(&alias.name, &alias.span.file, &alias.doc);
+        add(&alias.name, &alias.doc);
     }
     for function in api.functions() {
-        add(&function.name, &function.span.file, &function.doc);
+        add(&function.name, &function.doc);
     }
     // A comment that several things share is one example.
     found.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
@@ -62,8 +63,9 @@ fn engine_answers() -> bool {
     version.is_ok_and(|output| output.status.success())
 }
 
-/// Runs a group in one process and returns how many ran.
-fn run(bench: &Bench, kind: &str, group: &[&Found]) -> usize {
+/// Runs a group in one process, which must run all of it.
+fn run(kind: &str, group: &[&Found]) {
+    let bench = Bench::new();
     let list: Vec<_> = group
         .iter()
         .map(
@@ -80,19 +82,23 @@ fn run(bench: &Bench, kind: &str, group: &[&Found]) -> usize {
     let shown = format!("{}\n{}", run.stdout, run.stderr);
     assert_eq!(run.code, Some(0), "{kind} examples failed:\n{shown}");
     bench.assert_clean(&[]);
-    shown.matches("EXAMPLE\tok").count()
+    assert_eq!(shown.matches("EXAMPLE\tok").count(), group.len());
 }
 
 #[test]
 fn every_example_runs() {
-    let bench = Bench::new();
     let found = all(Api::embedded());
     let (needy, others): (Vec<&Found>, Vec<&Found>) =
         found.iter().partition(|one| one.needs.is_some());
     let (with_lab, offline): (Vec<&Found>, Vec<&Found>) =
         others.into_iter().partition(|one| uses_a_lab(&one.code));
-    assert_eq!(run(&bench, "offline", &offline), offline.len());
-    assert_eq!(run(&bench, "lab", &with_lab), with_lab.len());
+    run("offline", &offline);
+    // Most of the time goes into starting servers: two labs side by side.
+    let (one, other) = with_lab.split_at(with_lab.len() / 2);
+    thread::scope(|scope| {
+        scope.spawn(|| run("lab", one));
+        run("lab", other);
+    });
     let ran = offline.len() + with_lab.len();
     assert!(ran >= 60, "only {ran} examples ran");
 
@@ -115,8 +121,7 @@ fn examples_with_containers_run_where_an_engine_answers() {
         eprintln!("SKIPPED: no Docker engine answers, examples with containers were not run");
         return;
     }
-    let bench = Bench::new();
-    assert_eq!(run(&bench, "docker", &group), group.len());
+    run("docker", &group);
 }
 
 #[test]

@@ -171,6 +171,11 @@ defects! {
         let op = last_ok(w);
         w.edit_final(|rows| rows.retain(|row| !is_of(row, op)));
     };
+    "an acknowledged commit lost from the middle, where a crash may take the last ones", "a later commit survived", |w| {
+        w.facts(|facts| facts["synchronous_commit"] = json!("off"));
+        let op = w.history.ops.iter().filter(|op| op.is_ok()).nth(50).unwrap().op;
+        w.edit_final(|rows| rows.retain(|row| !is_of(row, op)));
+    };
     "a refused operation that happened", "refused, but on the primary", |w|
         w.edit_end(last_ok(w), |end| *end = json!({ "e": "fail", "op": end["op"], "code": "40001", "at": end["at"] }));
     "an indeterminate operation counted as committed by its reused xid", "1 phantom", |w| {
@@ -197,6 +202,24 @@ defects! {
         });
     };
     "the primary's own row altered", "1 altered", |w| w.edit_final(|rows| cell(&mut rows[5], 4, "00"));
+
+    // A receiver that did not get what the archive has.
+    "a received segment missing", "was not received", |w| {
+        w.receive();
+        fs::remove_file(w.path(&w.received_segment())).unwrap();
+    };
+    "a received segment altered", "other bytes than the archive has, from byte 500000 on", |w| {
+        w.receive();
+        w.edit(&w.received_segment(), |bytes| bytes[500_000] ^= 4);
+    };
+    "a receiver that got nothing", "cannot read", |w| w.facts(|facts| facts["receiver"] = json!("receiver"));
+
+    // A promotion that kept something else.
+    "a promoted server that lacks a row", "promotion 1: 1 lost", |w| w.promotion(|rows, _| drop(rows.remove(10)));
+    "a promoted server with a row of its own", "promotion 1: 1 phantom", |w|
+        w.promotion(|rows, _| rows.push("7\t3\t1\t1\tab".into()));
+    "a fault that struck beside the promotion", "did not strike", |w|
+        w.promotion(|_, entry| entry["struck_us"] = json!(9));
 
     // Faults that stayed.
     "a fault that could not be healed", "no writes", |w|

@@ -57,6 +57,29 @@ fn a_healthy_run_passes_with_a_thousand_targets_and_no_false_alarm() {
 }
 
 #[test]
+fn a_receiver_a_promotion_and_the_losses_that_are_allowed_pass() {
+    let work = Work::of(&run());
+    work.restore(1, &work.goal());
+    work.facts(|facts| facts["require"]["restores"] = 1.into());
+    work.receive();
+    work.promotion(|_, _| {});
+    // The last ones acknowledged, of the server's last life, under a run that allows it.
+    work.facts(|facts| facts["synchronous_commit"] = "off".into());
+    let mut last: Vec<_> = work.history.ops.iter().filter(|op| op.is_ok()).collect();
+    last.sort_by_key(|op| op.commit);
+    let last: Vec<_> = last.iter().rev().take(3).map(|op| op.op).collect();
+    let is_lost = |row: &String| {
+        let of = |op: &i64| row.starts_with(&format!("{op}\t"));
+        last.iter().any(of)
+    };
+    work.edit_final(|rows| rows.retain(|row| !is_lost(row)));
+    let verdict = work.judge();
+    assert_eq!(verdict.verdict, Word::Pass, "{}", verdict.text());
+    assert_eq!(verdict.run.given_up, 3);
+    assert!(verdict.run.received > Some(1), "{}", verdict.text());
+}
+
+#[test]
 fn a_bundle_is_judged_twice_to_the_same_bytes() {
     let folder = run();
     let bench = Bench::new();

@@ -247,6 +247,38 @@ impl Work {
         )
     }
 
+    /// A receiver that got what the archive has.
+    pub fn receive(&self) {
+        fs::create_dir(self.path("received")).unwrap();
+        for name in self.segments() {
+            let to = name.replace("archive/", "received/");
+            fs::copy(self.path(&name), self.path(&to)).unwrap();
+        }
+        self.facts(|facts| facts["receiver"] = json!("receiver"));
+    }
+
+    pub fn received_segment(&self) -> String {
+        self.segment(0).replace("archive/", "received/")
+    }
+
+    /// A promotion in the middle of the run, changed.
+    pub fn promotion(&self, change: impl FnOnce(&mut Vec<String>, &mut Value)) {
+        let middle = self.middle();
+        let mut rows = self.rows(middle);
+        let mut entry = json!({
+            "n": 1,
+            "began_us": 1,
+            "struck_us": 2,
+            "accepted_us": 3,
+            "fork_lsn": self.order.endings[middle].xact.start.to_string(),
+            "state": "001.tsv",
+        });
+        change(&mut rows, &mut entry);
+        fs::create_dir(self.path("promotions")).unwrap();
+        fs::write(self.path("promotions/001.json"), entry.to_string()).unwrap();
+        fs::write(self.path("promotions/001.tsv"), rows.join("\n") + "\n").unwrap();
+    }
+
     pub fn facts(&self, change: impl FnOnce(&mut Value)) {
         self.edit_text("bundle.json", |text| {
             let mut value = serde_json::from_str(&text).unwrap();

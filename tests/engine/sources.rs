@@ -44,6 +44,19 @@ fn what_is_no_script_is_refused_by_name() {
     }
 }
 
+/// `rpitr pitr --report pitr` makes one, and is run again.
+#[test]
+fn a_folder_does_not_hide_an_embedded_script() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("pitr")).unwrap();
+    let done = command(&["help", "pitr"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{done:?}");
+    assert!(String::from_utf8_lossy(&done.stdout).starts_with("pitr: "));
+}
+
 #[test]
 fn an_empty_script_passes() {
     let folder = tempfile::tempdir().unwrap();

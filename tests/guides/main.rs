@@ -55,6 +55,40 @@ pages! {
     wal: "docs/wal.md",
 }
 
+/// Files that a reason names exist, and hold the words of the commands: what one says is run elsewhere is.
+fn check_runs_elsewhere(place: &str, reason: &str, block: &page::Block) {
+    let named = reason
+        .split_whitespace()
+        .map(|word| word.trim_end_matches([',', '.', ';']));
+    let files: Vec<&str> = named
+        .filter(|word| word.starts_with("tests/") || word.starts_with("docs/"))
+        .collect();
+    let read = |file: &&str| {
+        fs::read_to_string(file).unwrap_or_else(|error| panic!("{place}: {file}: {error}"))
+    };
+    let text: String = files.iter().map(read).collect();
+    if files.is_empty() {
+        return;
+    }
+    for command in block.commands() {
+        let typed = command.text.split('#').next().unwrap();
+        let Some(arguments) = typed.strip_prefix("rpitr ") else {
+            continue;
+        };
+        let plain = |word: &&str| {
+            word.chars()
+                .all(|c| c.is_ascii_lowercase() || c == '_' || c == '-')
+        };
+        for word in arguments.split_whitespace().filter(plain) {
+            assert!(
+                text.contains(word),
+                "{place}: {} is not run by {files:?}: {word}",
+                command.text
+            );
+        }
+    }
+}
+
 /// Every exemption has a reason, and a test it names exists. The count is printed.
 #[test]
 fn what_is_not_run_says_why() {
@@ -66,12 +100,7 @@ fn what_is_not_run_says_why() {
                 Mark::NotRun(reason) => {
                     assert!(block.has_commands(), "{place}: there is nothing to run");
                     assert!(reason.len() > 10, "{place}: say why it is not run");
-                    for word in reason.split_whitespace() {
-                        let named = word.trim_end_matches([',', '.', ';']);
-                        if named.starts_with("tests/") {
-                            assert!(Path::new(named).exists(), "{place}: {named} does not exist");
-                        }
-                    }
+                    check_runs_elsewhere(&place, reason, &block);
                     not_run.extend(
                         block
                             .commands()
@@ -143,4 +172,50 @@ fn exit_codes_are_documented() {
         codes,
         "docs/errors.md lists codes that do not exist"
     );
+}
+
+/// Every command and option of the program stands in `docs/command-line.md`, and in `rpitr --help` what stands there.
+#[test]
+fn commands_and_options_are_documented() {
+    let page = fs::read_to_string("docs/command-line.md").unwrap();
+    let bench = common::Bench::new();
+    let help = bench.run(&["--help"]).stdout;
+    let section = |title: &str| {
+        let rest = help.split_once(title).unwrap().1;
+        rest.split("\n\n").next().unwrap().to_string()
+    };
+    let commands = section("\nCommands:\n");
+    let options = section("\nOptions for every command:\n");
+    for line in commands.lines().chain(options.lines()) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let long = words.iter().find(|word| word.starts_with("--"));
+        let Some(name) = long.or(words.first()) else {
+            continue;
+        };
+        let name = name.split(['[', '=']).next().unwrap();
+        let known = page.contains(&format!("`{name}")) || page.contains(&format!("`rpitr {name}"));
+        assert!(
+            known,
+            "docs/command-line.md says nothing of {name}:\n{line}"
+        );
+    }
+    let each = commands
+        .lines()
+        .filter_map(|line| line.split_whitespace().next());
+    let all: String = each
+        .map(|command| bench.run(&[command, "--help"]).stdout)
+        .collect();
+    let words = page.split([' ', '`', '[', '\n']);
+    for flag in words.filter_map(|word| word.strip_prefix("--")) {
+        let flag = flag
+            .split(|c: char| !c.is_ascii_lowercase() && c != '-')
+            .next()
+            .unwrap();
+        let option = format!("--{flag}");
+        let known = flag == "args" || help.contains(&option) || all.contains(&option);
+        assert!(
+            known,
+            "docs/command-line.md tells of --{flag}, which does not exist"
+        );
+    }
 }

@@ -1,6 +1,6 @@
 //! The grammar of expectations: `metric[.aggregate] operator value[unit]`.
 
-use super::values::{SIZES, UNITS, has_unit};
+use super::values::{BYTES, SECONDS, measure};
 
 const OPERATORS: [&str; 6] = ["<=", ">=", "==", "~=", "<", ">"];
 const AGGREGATES: [&str; 4] = ["count", "sum", "min", "max"];
@@ -28,10 +28,8 @@ pub fn read(text: &str) -> Result<&str, Wrong> {
     let end = rest.find(|c| !"<>=~".contains(c)).unwrap_or(rest.len());
     let (operator, value) = rest.split_at(end);
     let value = value.trim_start();
-    let measured = has_unit(value, UNITS) || has_unit(value, SIZES);
-    let trailing_space = value.ends_with(char::is_whitespace);
-    if metric.is_empty() || operator.is_empty() || operator.len() > 2 || !measured || trailing_space
-    {
+    let measured = measure(value, SECONDS).or_else(|| measure(value, BYTES));
+    if metric.is_empty() || operator.is_empty() || operator.len() > 2 || measured.is_none() {
         return Err(Wrong::Grammar);
     }
     if !OPERATORS.contains(&operator) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::check::finding::Rule;
-use crate::check::known::Options;
+use crate::check::options::Options;
 use crate::check::report::{Report, suggest};
 use crate::check::syntax::{Item, Span};
 
@@ -27,7 +27,7 @@ fn unknown(report: &mut Report, owner: &str, options: &Options, items: &[Item]) 
         position += usize::from(matches!(item, Item::Listed(_)));
         let Some(key) = item.key() else {
             if let Item::Listed(value) = item
-                && !options.listed
+                && options.entries.is_none()
                 && !value.is_multiple()
                 && !options.fields.contains_key(&format!("[{position}]"))
             {

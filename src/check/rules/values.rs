@@ -9,25 +9,49 @@ use crate::check::types::Type;
 use crate::moment::parse_time;
 use crate::wal::Lsn;
 
-/// Seconds in `5s`, `250ms`; as `args.seconds` of the standard library reads them.
-pub const UNITS: &[&str] = &["", "ms", "s", "m", "h", "d"];
-pub const SIZES: &[&str] = &["", "B", "kB", "MB", "GB", "TB"];
+/// Units with what they stand for, as `stdlib/rpitr/core/args.lua` has them.
+pub const SECONDS: &[(&str, f64)] = &[
+    ("", 1.0),
+    ("ms", 0.001),
+    ("s", 1.0),
+    ("m", 60.0),
+    ("h", 3600.0),
+    ("d", 86400.0),
+];
+pub const BYTES: &[(&str, f64)] = &[
+    ("", 1.0),
+    ("B", 1.0),
+    ("kB", 1024.0),
+    ("MB", 1_048_576.0),
+    ("GB", 1_073_741_824.0),
+    ("TB", 1_099_511_627_776.0),
+];
 
-/// Whether a text is a number and one of `units`.
-pub fn has_unit(text: &str, units: &[&str]) -> bool {
-    let text = text.trim_matches(|c: char| c.is_ascii_whitespace());
+/// What a number and a unit come to: `250ms`, `5 s`.
+pub fn measure(text: &str, units: &[(&str, f64)]) -> Option<f64> {
     let split = text
         .find(|c: char| !(c.is_ascii_digit() || c == '.'))
         .unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
-    number.parse::<f64>().is_ok() && units.contains(&unit.trim_start())
+    let unit = unit.trim_start();
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
+    Some(number.parse::<f64>().ok()? * factor)
 }
 
-/// Whether a text is a duration, or two as `5..20s`: what `range.seconds` of the library reads.
+/// Whether a text is a duration, or two as `5..20s`, the unit of the second for both.
 fn is_range(text: &str) -> bool {
-    match text.split_once("..") {
-        Some((low, high)) => has_unit(low, UNITS) && has_unit(high, UNITS),
-        None => has_unit(text, UNITS),
+    let Some((low, high)) = text.split_once("..") else {
+        return measure(text.trim(), SECONDS).is_some();
+    };
+    let (low, high) = (low.trim(), high.trim());
+    let unit = high.trim_start_matches(|c: char| !c.is_ascii_alphabetic());
+    let low = match low.contains(|c: char| c.is_ascii_alphabetic()) {
+        true => low.to_string(),
+        false => format!("{low}{unit}"),
+    };
+    match (measure(&low, SECONDS), measure(high, SECONDS)) {
+        (Some(low), Some(high)) => low <= high,
+        _ => false,
     }
 }
 
@@ -36,8 +60,8 @@ fn fits(known: &Known, part: &Type, value: &Expression) -> Option<bool> {
     let text = value.literal();
     if let Type::Named(name) = part {
         match (&**name, text) {
-            ("rpitr.Duration", Some(text)) => return Some(has_unit(text, UNITS)),
-            ("rpitr.Size", Some(text)) => return Some(has_unit(text, SIZES)),
+            ("rpitr.Duration", Some(text)) => return Some(measure(text.trim(), SECONDS).is_some()),
+            ("rpitr.Size", Some(text)) => return Some(measure(text.trim(), BYTES).is_some()),
             ("rpitr.chaos.Range", Some(text)) => return Some(is_range(text)),
             ("rpitr.Duration" | "rpitr.Size", None) => {
                 return match value.kind {
@@ -222,11 +246,12 @@ mod tests {
     #[test]
     fn units_are_those_of_the_library() {
         for text in ["5", "5s", " 250 ms ", "1.5h", "2d"] {
-            assert!(has_unit(text, UNITS), "{text}");
+            assert!(measure(text.trim(), SECONDS).is_some(), "{text}");
         }
         for text in ["", "10x", "s", "1.2.3s", "-5s", "5 s s", "20..5s"] {
-            assert!(!has_unit(text, UNITS), "{text}");
+            assert!(measure(text.trim(), SECONDS).is_none(), "{text}");
         }
-        assert!(has_unit("16MB", SIZES) && !has_unit("16mb", SIZES));
+        assert_eq!(measure("2 kB", BYTES), Some(2048.0));
+        assert_eq!(measure("16mb", BYTES), None);
     }
 }

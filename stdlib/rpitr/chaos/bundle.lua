@@ -77,11 +77,17 @@ function Bundle:write(name, value)
   host.bundle_write(self:path(name), json.encode(value, { pretty = true }) .. "\n")
 end
 
+--- A value that `write` wrote.
+---@param name string  of the file
+---@return table
+---@error io, arg
 function Bundle:read(name)
   return json.decode(host.fs_read(self:path(name)))
 end
 
--- Takes away a last line that was being written when rpitr was killed.
+--- Takes away a last line that was being written when rpitr was killed.
+---@param name string  of a file that has one value a line
+---@error io
 function Bundle:mend(name)
   local path = self:path(name)
   local text = host.fs_exists(path) and host.fs_read(path) or ""

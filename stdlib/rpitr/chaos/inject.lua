@@ -205,6 +205,35 @@ function inject.heal_all()
   return count
 end
 
+--- Removes the servers of a cluster, with their proxies; whatever is broken in it is healed first. Their names are free again.
+---
+--- ```lua
+--- local c = chaos.cluster { standby = false }
+--- chaos.remove(c)
+--- assert(chaos.cluster({ standby = false }).primary.name == c.primary.name)
+--- ```
+---@param cluster rpitr.chaos.Cluster
+---@error state  code "heal_failed"
+function inject.remove(cluster)
+  args.check("chaos.remove", "cluster", cluster, "table")
+  inject.heal_all()
+  if session then
+    -- Nobody has to be led past proxies any more.
+    for _, seq in ipairs(session.links) do
+      host.chaos_heal(session.handle, seq)
+    end
+    session.links, session.cluster = {}, nil
+  end
+  for _, edge in pairs(cluster.primary.edges or {}) do
+    host.proxy_close(edge.handle)
+  end
+  for _, role in ipairs { "receiver", "standby", "primary" } do
+    if cluster[role] then
+      cluster[role]:remove()
+    end
+  end
+end
+
 --- The journal of this run's faults, or nil before the first one.
 ---@return string? path
 function inject.journal()

@@ -2,7 +2,7 @@
 
 local host, internal = ...
 local faults = require "rpitr.chaos.inject"
-local pitr = require "rpitr.pitr"
+local occasions = require "rpitr.chaos.occasions"
 local task = require "rpitr.task"
 
 local nemesis = {}
@@ -51,6 +51,10 @@ local function progress(here, crew, started)
   end
   return {
     segments = segments,
+    -- How far the run is, as far as is known without asking.
+    position = function()
+      return { elapsed = host.now() - started, commits = crew:stats().acknowledged, segment = last }
+    end,
     commits = function()
       return crew:stats().acknowledged
     end,
@@ -70,13 +74,24 @@ local function failed(here, bundle, event, e, what)
   }
 end
 
+-- What is written down of a fault that strikes, and how far the run is.
+local function inject_event(event, seen)
+  local entry = seen.position()
+  entry.e, entry.n, entry.hold = "inject", event.n, event.hold
+  entry.kind, entry.target = event.fault.kind, event.fault.target
+  -- It strikes between this moment and the one the event is stamped with.
+  entry.from_us = host.time_micros(host.time_now())
+  return entry
+end
+
 -- One fault from injection to healed. A fault that could not be injected is written down and does not
 -- end the run: the coverage tells.
-local function fire(here, bundle, event, started)
+local function fire(here, bundle, event, seen, occasion)
   here.struck = event.fault.target
+  local struck = inject_event(event, seen)
   if event.fault.kind == "kill_orchestrator" then
     -- The last words of this process.
-    bundle:event { e = "inject", n = event.n, kind = event.fault.kind, target = event.fault.target, hold = 0 }
+    bundle:event(struck)
   end
   local ok, undo = xpcall(faults.inject, internal.as_error, here.cluster, event.fault)
   if not ok then
@@ -84,9 +99,11 @@ local function fire(here, bundle, event, started)
     failed(here, bundle, event, undo, "inject_failed")
     return
   end
-  bundle:event { e = "inject", n = event.n, kind = event.fault.kind, target = event.fault.target, hold = event.hold }
+  bundle:event(struck)
+  if occasion then
+    occasion.release()
+  end
   here.active = { event.fault.kind .. " " .. event.fault.target }
-  local began = host.now()
   local drill = internal.current_drill
   local over = drill and drill.report:band(here.active[1]) or function() end
   host.sleep(event.hold)
@@ -97,7 +114,7 @@ local function fire(here, bundle, event, started)
     bundle:event { e = "heal", n = event.n, kind = event.fault.kind, seconds = e.seconds, fired = e.fired }
     here.say(
       ("%5.1f s  %s of %s for %.1f s, healed in %.1f s"):format(
-        began - started,
+        struck.elapsed,
         event.fault.kind,
         event.fault.target,
         event.hold,
@@ -109,17 +126,20 @@ local function fire(here, bundle, event, started)
   end
 end
 
--- A base backup that runs while a fault strikes; whether it survives is part of the run.
-local function backup_meanwhile(here, bundle, event)
-  return task.spawn(function()
-    local ok, e = xpcall(
-      pitr.backup,
-      internal.as_error,
-      here.primary,
-      { label = ("%s-%d-%d"):format(here.label, event.n, here.epoch) }
-    )
-    bundle:event { e = "backup", n = event.n, kind = "backup", reason = ok and "complete" or e.message }
-  end)
+-- A fault that strikes in the middle of something.
+local function fire_during(begin, here, bundle, event, seen)
+  local ok, occasion = xpcall(begin, internal.as_error, here, bundle, event)
+  if not ok then
+    failed(here, bundle, event, occasion, "inject_failed")
+    return
+  end
+  fire(here, bundle, event, seen, occasion)
+  occasion.finish()
+end
+
+local function occasion_of(event)
+  local when = event.when or {}
+  return when.backup and occasions.backup or when.promotion and occasions.promotion
 end
 
 -- How much longer than planned a run may go on until it has the operations it requires: on a slow machine
@@ -127,7 +147,7 @@ end
 local GRACE = 180
 
 -- Whether the run goes on: it lasts as long as planned, until every event that has a time has fired, and
--- until enough was done to judge it by.
+-- until enough has happened to judge it by: operations, and faults that wait for their occasion.
 local function unfinished(here, crew, seen, waiting)
   local elapsed = seen.elapsed()
   if elapsed < here.duration then
@@ -139,7 +159,9 @@ local function unfinished(here, crew, seen, waiting)
     end
   end
   local stats = crew:stats()
-  return stats.acknowledged < here.required.operations and not stats.finished and elapsed < here.duration + GRACE
+  local fired = #here.plan.events - #waiting
+  local enough = stats.acknowledged >= here.required.operations and fired >= here.required.faults
+  return not enough and not stats.finished and elapsed < here.duration + GRACE
 end
 
 -- Fires the events; returns when the run is over and the last one is healed.
@@ -151,21 +173,22 @@ function nemesis.run(here, bundle, crew, started)
     end
   end
   local seen = progress(here, crew, started)
-  local backups = {}
+  here.meanwhile = {}
   while unfinished(here, crew, seen, waiting) do
     local event = due(waiting, seen)
     if event then
-      if event.when and event.when.backup then
-        backups[#backups + 1] = backup_meanwhile(here, bundle, event)
-        host.sleep(TICK)
+      local occasion = occasion_of(event)
+      if occasion then
+        fire_during(occasion, here, bundle, event, seen)
+      else
+        fire(here, bundle, event, seen)
       end
-      fire(here, bundle, event, started)
     else
       host.sleep(TICK)
     end
   end
-  for _, backup in ipairs(backups) do
-    backup:join()
+  for _, running in ipairs(here.meanwhile) do
+    running:join()
   end
   for _, event in ipairs(waiting) do
     bundle:event { e = "not_fired", n = event.n, kind = event.fault.kind }

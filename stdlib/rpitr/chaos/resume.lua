@@ -67,7 +67,7 @@ local function take_standby(bundle, nodes, name, primary)
   local standby = find(bundle, nodes, name)
   standby.primary = primary
   bring_up(bundle, standby)
-  if not standby:value "SELECT pg_is_in_recovery()" then
+  if standby.settings.recovery_end_command or not standby:value "SELECT pg_is_in_recovery()" then
     standby:stop "immediate"
     return standby:follow(primary)
   end

@@ -59,8 +59,8 @@ local function prepare(opts)
     workload = opts.workload or writers.spec(),
     primary = opts.cluster.primary,
     cluster = opts.cluster,
-    say = opts.say or function() end,
-    label = "chaos-" .. runs,
+    say = opts.say or function(_) end,
+    label = ("chaos-%s-%d"):format(host.options.run_id, runs),
     clock_moved = clock_moved,
     active = {},
     duration = plan.duration,
@@ -119,7 +119,7 @@ end
 -- Everything a restore can start from, once writers have begun.
 local function first_backup(here)
   for _, one in ipairs(pitr.catalog(here.primary)) do
-    if one.label:sub(1, #here.label + 6) == here.label .. "-begin" then
+    if one.label:find(here.label .. "-begin", 1, true) == 1 then
       return
     end
   end
@@ -129,7 +129,9 @@ end
 -- Writers work, faults fire; returns when both are over and everything is healed.
 local function storm(here, bundle)
   local primary = here.primary
-  writers.init(primary)
+  if not host.fs_exists(bundle:path "verification_log.jsonl") then
+    writers.init(primary)
+  end
   first_backup(here)
   if not here.segment then
     here.segment = nemesis.segment(primary)
@@ -162,6 +164,7 @@ end
 -- the WAL up to there.
 local function conclude(here, bundle)
   local primary = here.primary
+  host.progress "the last segment, the rows at the end, a copy of the WAL"
   primary:value "SELECT pg_current_xact_id()"
   local end_lsn = primary:lsn()
   local last = primary:flush_archive()
@@ -173,7 +176,9 @@ local function conclude(here, bundle)
   bundle:wal(primary.archive, "archive")
   local backups = json.array {}
   for _, one in ipairs(pitr.catalog(primary)) do
-    backups[#backups + 1] = describe_backup(one)
+    if one.label:find(here.label, 1, true) == 1 then
+      backups[#backups + 1] = describe_backup(one)
+    end
   end
   bundle:write(
     "bundle.json",
@@ -317,7 +322,7 @@ function run.resume(dir, options)
     workload = known.workload,
     primary = cluster.primary,
     cluster = cluster,
-    say = opts.say or function() end,
+    say = opts.say or function(_) end,
     label = known.label,
     clock_moved = known.clock_moved,
     temporary = known.temporary,

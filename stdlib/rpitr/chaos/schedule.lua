@@ -25,13 +25,16 @@ local function round(seconds)
   return math.floor(seconds * 1000 + 0.5) / 1000
 end
 
-local TRIGGERS = { commits = "integer?", segment = "integer?", backup = "boolean?", fraction = "number?" }
+local TRIGGERS = { commits = "integer?", segment = "integer?", backup = "boolean?", promotion = "boolean?" }
 
 -- A fault with a trigger; see `chaos.when`.
 function schedule.when(trigger, fault)
   local checked = args.options("chaos.when", trigger, TRIGGERS)
   if next(checked) == nil then
-    internal.raise({ kind = "arg", message = "chaos.when: name a trigger", hint = "commits, segment or backup" }, 2)
+    internal.raise(
+      { kind = "arg", message = "chaos.when: name a trigger", hint = "commits, segment, backup or promotion" },
+      2
+    )
   end
   args.check("chaos.when", "fault", fault, "table")
   local copy = { when = checked }

@@ -6,6 +6,7 @@
 local host = ...
 local args = require "rpitr.core.args"
 local json = require "rpitr.json"
+local inject = require "rpitr.chaos.inject"
 local run = require "rpitr.chaos.run"
 
 local shrink = {}
@@ -47,6 +48,17 @@ function shrink.minimal(list, fails)
   return list
 end
 
+-- A run that kills rpitr would end the shrinking, too.
+local function without_kills(events)
+  local rest = {}
+  for _, event in ipairs(events) do
+    if event.fault.kind ~= "kill_orchestrator" then
+      rest[#rest + 1] = event
+    end
+  end
+  return rest
+end
+
 -- The same faults at the same moments, without those that were dropped.
 local function schedule_of(whole, events)
   return { schema = whole.schema, seed = whole.seed, duration = whole.duration, events = json.array(events) }
@@ -70,11 +82,11 @@ function shrink.run(dir, spec)
       end
       -- Fewer faults is the point: that some are left is not required.
       options.require = { operations = 1, restores = spec.require and spec.require.restores, faults = 0 }
+      -- What an earlier attempt at shrinking left.
+      host.bundle_remove(options.dir)
       options.cluster = spec.cluster()
       local result = run.run(options)
-      for _, node in pairs(options.cluster) do
-        node:stop "immediate"
-      end
+      inject.remove(options.cluster)
       say(("%d of %d events: %s"):format(#events, #whole.events, result.verdict.verdict))
       if result.verdict.verdict == "fail" then
         return true
@@ -82,7 +94,7 @@ function shrink.run(dir, spec)
     end
     return false
   end
-  local events = shrink.minimal(whole.events, fails)
+  local events = shrink.minimal(without_kills(whole.events), fails)
   local smallest = schedule_of(whole, events)
   host.fs_write(dir .. "/shrunk.json", json.encode(smallest, { pretty = true }) .. "\n")
   return { schedule = smallest, tried = tried, events = #events }

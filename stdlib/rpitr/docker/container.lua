@@ -239,7 +239,7 @@ end
 --- local c <close> = docker.run("rpitr/postgres:15", { command = { "sleep", "60" } })
 --- c:exec { "sh", "-c", "echo one; echo two", stdout = print }
 --- ```
----@param command rpitr.docker.Command|string[]
+---@param command rpitr.docker.Command
 ---@return rpitr.docker.Output
 ---@error io  code "exit_status"
 ---@error timeout, state, arg

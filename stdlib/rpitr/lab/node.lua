@@ -133,7 +133,7 @@ end
 --- local shown = pg:exec { "pg_controldata", pg.data }
 --- print(shown.stdout:match "Latest checkpoint location:%s+(%S+)")
 --- ```
----@param command rpitr.lab.Command|string[]
+---@param command rpitr.lab.Command
 ---@return rpitr.lab.Output
 ---@error postgres  its output, the code is the program's name
 ---@error environment  code "disk_full"
@@ -184,7 +184,7 @@ end
 --- Runs a program that sees the lab's files: its backups and archives. For a node of a lab that is any
 --- program it runs; for one of a standing environment it runs beside it.
 ---@param self rpitr.Node
----@param command rpitr.lab.Command|string[]
+---@param command rpitr.lab.Command
 ---@return rpitr.lab.Output
 ---@error postgres, environment, timeout, arg
 Node.exec_in_lab = Node.exec

@@ -39,7 +39,8 @@ return function(class)
     return self
   end
 
-  -- The way to the primary, for the next start: through its proxy, where it has proxies.
+  --- Writes down the way to the primary for the next start of a receiver: through its proxy, where there is one.
+  ---@private
   function Node:lead_to_primary()
     host.node_receive(self.handle, {
       conninfo = self.primary:link_for(self) .. " application_name=" .. self.name,

@@ -61,6 +61,7 @@ function backup.take(pg, options)
   local opts = args.options("pitr.backup", options, {
     label = { "string", default_label() },
     verify = { "boolean", true },
+    max_rate = "size?",
   })
   check_label(opts.label)
   if not pg.archive and not pg.receivers then
@@ -76,7 +77,7 @@ function backup.take(pg, options)
   host.lab_mkdir(pg.lab.handle, folder_of(pg))
   local start_time = pg:value "SELECT clock_timestamp()"
   local partial = folder .. ".partial"
-  pg:exec_in_lab {
+  local command = {
     "pg_basebackup",
     "--dbname=" .. pg:link(),
     "--pgdata=" .. partial,
@@ -85,6 +86,10 @@ function backup.take(pg, options)
     "--label=" .. opts.label,
     "--no-sync",
   }
+  if opts.max_rate then
+    command[#command + 1] = ("--max-rate=%dk"):format(opts.max_rate // 1024)
+  end
+  pg:exec_in_lab(command)
   local stop_time = pg:value "SELECT clock_timestamp()"
   if opts.verify then
     pg:exec_in_lab { "pg_verifybackup", "--quiet", partial }

@@ -13,13 +13,14 @@ local writers = {}
 writers.database = "writers"
 
 local SCHEMA = [[
-CREATE TABLE IF NOT EXISTS operations (
+DROP TABLE IF EXISTS operations, entries;
+CREATE TABLE operations (
   op bigint PRIMARY KEY,
   items int NOT NULL,
   note text NOT NULL,
   xid xid8 NOT NULL DEFAULT pg_current_xact_id()
 );
-CREATE TABLE IF NOT EXISTS entries (
+CREATE TABLE entries (
   op bigint NOT NULL,
   n int NOT NULL,
   payload text NOT NULL,
@@ -58,7 +59,7 @@ function writers.spec(options)
   return spec
 end
 
--- Creates the writers' database and its two tables on a node, unless they are there.
+-- Creates the writers' database and its two tables on a node; those of earlier writers go.
 function writers.init(pg)
   pg:create_database(writers.database)
   local db <close> = pg:connect { dbname = writers.database }

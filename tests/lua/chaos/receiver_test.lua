@@ -84,7 +84,7 @@ test.it("a run's receiver is judged against its archive, byte for byte", functio
   result:assert()
   test.ok(result.verdict.run.received >= 2, result.text)
 
-  local bundle = bundle_of.new(dir)
+  local bundle = bundle_of.open(dir)
   local names = {}
   for _, name in ipairs(fs.list(bundle:path "received")) do
     if #name == 24 and fs.exists(bundle:path("archive/" .. name)) then

@@ -55,3 +55,40 @@ test.it("everything, when it takes everything", function()
     numbers(7)
   )
 end)
+
+test.it("a failed run, down to the crash that it takes", function()
+  -- Its server forgets in a crash what it acknowledged; nobody said that it may.
+  local function forgetful()
+    return chaos.cluster {
+      receiver = true,
+      conf = { wal_writer_delay = "10s", wal_writer_flush_after = "64MB", synchronous_commit = "off" },
+    }
+  end
+  local options = {
+    seed = 8,
+    duration = "2s",
+    workload = chaos.writers { n = 4, think = "0..2ms" },
+    targets = chaos.targets { restores = 1, bundle = 50 },
+    require = { operations = 500, faults = 4 },
+    dir = lab.info().folder .. "/failed",
+    cluster = forgetful(),
+    faults = {
+      chaos.when({ commits = 50 }, chaos.restart "receiver"),
+      chaos.when({ commits = 100 }, chaos.pause("standby", "100ms")),
+      chaos.when({ commits = 200 }, chaos.kill_tree("primary", "100ms")),
+      chaos.when({ commits = 300 }, chaos.kill_capturer "100ms"),
+    },
+  }
+  local result = chaos.run(options)
+  test.equal(result.verdict.verdict, "fail", result.text)
+  chaos.remove(options.cluster)
+  local shrunk = chaos.shrink(options.dir, {
+    cluster = forgetful,
+    seed = options.seed,
+    workload = options.workload,
+    targets = options.targets,
+  })
+  test.equal(shrunk.events, 1, json.encode(shrunk))
+  test.equal(shrunk.schedule.events[1].fault.kind, "kill_tree")
+  test.ok(fs.exists(options.dir .. "/shrunk.json"))
+end, { timeout = "300s" })

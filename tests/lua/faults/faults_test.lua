@@ -154,6 +154,7 @@ test.describe("a fault of processes", function()
     local receiver, runs = { name = "receiver" }, 0
     function receiver:start()
       runs = runs + 1
+      ---@diagnostic disable-next-line: bad_value
       local link = pg:link_for { handle = pg.handle, name = "receiver" }
       self.task = task.spawn(function()
         return pg:exec { "pg_receivewal", "--dbname=" .. link, "--directory=" .. folder, "--no-loop", check = false }
