@@ -1,27 +1,30 @@
-//! What stands in grey behind the cursor: the rest of a line typed before, or what a function takes.
-
-use rustyline::hint::Hint;
+//! What stands in grey behind the cursor: the rest of a line typed before, what is wrong with this one, what the
+//! function takes that is being called.
 
 use crate::api::{Api, Entry, Field, Function};
 
-/// A hint. Only a line from the history can be taken over with the arrow key.
+/// What is shown behind the cursor.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Grey {
-    Typed(String),
+pub enum Hint {
+    /// The rest of an earlier line; the right arrow key takes it.
+    Earlier(String),
+    /// What is wrong with the line so far.
+    Wrong(String),
+    /// What the function takes, what the option is.
     Reminder(String),
 }
 
-impl Hint for Grey {
+impl rustyline::hint::Hint for Hint {
     fn display(&self) -> &str {
         match self {
-            Grey::Typed(text) | Grey::Reminder(text) => text,
+            Hint::Earlier(text) | Hint::Wrong(text) | Hint::Reminder(text) => text,
         }
     }
 
     fn completion(&self) -> Option<&str> {
         match self {
-            Grey::Typed(text) => Some(text),
-            Grey::Reminder(_) => None,
+            Hint::Earlier(text) => Some(text),
+            Hint::Wrong(_) | Hint::Reminder(_) => None,
         }
     }
 }
@@ -105,7 +108,9 @@ mod tests {
 
     #[test]
     fn only_history_is_taken_over() {
-        assert_eq!(Grey::Typed("x".into()).completion(), Some("x"));
-        assert_eq!(Grey::Reminder("x".into()).completion(), None);
+        use rustyline::hint::Hint as _;
+        assert_eq!(Hint::Earlier("x".into()).completion(), Some("x"));
+        assert_eq!(Hint::Wrong("x".into()).completion(), None);
+        assert_eq!(Hint::Reminder("x".into()).completion(), None);
     }
 }

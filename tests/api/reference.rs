@@ -90,7 +90,7 @@ fn rpitr_doc_on_a_terminal() {
         "pitr ",
         "Point-in-time recovery",
         "Node ",
-        "defer(",
+        "\n  defer ",
         "rpitr doc NAME",
     ] {
         assert!(

@@ -357,3 +357,24 @@ fn setup_asks_before_it_changes_settings_of_others() {
     assert_eq!(fs::read_to_string(&settings).unwrap(), commented);
     bench.run(&["setup", "no/such/folder"]).expect(2);
 }
+
+#[test]
+fn scripts_that_nest_without_end_are_read() {
+    let bench = Bench::new();
+    let sum = format!("local n = 0{}\nprint(n, nowhere)\n", " + 1".repeat(20_000));
+    bench.script("sum.lua", &sum);
+    let mut doubled = String::from("local t0 = { a = 1 }\n");
+    for n in 0..60 {
+        doubled.push_str(&format!(
+            "local t{} = {{ l = t{n}, r = t{n}, f = function() return t{n}, t{n} end }}\n",
+            n + 1
+        ));
+    }
+    doubled.push_str("t1 = t60\nt2 = t60.f\nprint(t60, nowhere)\n");
+    bench.script("doubled.lua", &doubled);
+    let run = bench.run(&["check", "--json", "sum.lua", "doubled.lua"]);
+    run.expect(10);
+    let found = json_lines(&run);
+    assert_eq!(found.len(), 2, "{run:?}");
+    assert!(found.iter().all(|one| one["rule"] == "undeclared"));
+}

@@ -126,21 +126,8 @@ process.crash_loop = {
   end,
 }
 
--- A receiver of the lab is a node like any other; one that a script made by itself is asked to start.
-process.kill_capturer = {
-  plan = function(_, _, node, undo)
-    undo.node = node
-    return node.handle and { start(node) } or {}
-  end,
-  strike = function(_, _, node)
-    node:kill()
-  end,
-  after = function(undo)
-    if not undo.node.handle then
-      undo.node:start()
-    end
-  end,
-}
+-- A receiver is a node like any other.
+process.kill_capturer = process.kill_tree
 
 for _, effect in pairs(process) do
   if not effect.strike then
