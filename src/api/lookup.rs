@@ -146,6 +146,15 @@ impl Api {
         Some(Entry::Field(class.short_name(), field))
     }
 
+    /// A method some handle has: of a variable nothing is known of, the name says it if only one has it.
+    pub fn only_method(&self, name: &str) -> Option<&Function> {
+        let methods = self.classes.iter().flat_map(|class| &class.methods);
+        let mut named = methods
+            .filter(|method| !method.inherited && !method.private && method.short_name() == name);
+        let first = named.next();
+        first.filter(|_| named.next().is_none())
+    }
+
     /// The function or method with that name.
     pub fn function(&self, name: &str) -> Option<&Function> {
         match self.find(name)? {
@@ -193,9 +202,12 @@ impl Api {
 
     /// The options of a function that have names, in the order they are described.
     pub fn option_fields(&self, function: &str) -> Vec<&Field> {
-        let options = self
-            .function(function)
-            .and_then(|function| self.options(function));
+        let options = match self.find(function) {
+            Some(Entry::Function(function)) => self.options(function),
+            // `pitr.restore.to`: what stands inside `to = { }`.
+            Some(Entry::Field(_, field)) => self.tables(&field.ty).into_iter().next(),
+            _ => None,
+        };
         options.map_or_else(Vec::new, |class| {
             let fields = self.fields(class).into_iter();
             fields
@@ -279,10 +291,12 @@ end
 
     fn api() -> Api {
         let time = "--- Times.\nlocal time = {}\n--- Now.\nfunction time.now() end\n";
+        let nested = "--- N.\nlocal nested = {}\n---@class rpitr.nested.Options\n---@field how? rpitr.lab.StopOptions\n\n--- O.\n---@param options rpitr.nested.Options\nfunction nested.open(options) end\n";
         let meta = "---@meta\n---@class rpitr.Time\nlocal Time = {}\n";
         Api::of(vec![
             ("rpitr/lab/node.lua".into(), NODE.into()),
             ("rpitr/time.lua".into(), time.into()),
+            ("rpitr/nested.lua".into(), nested.into()),
             ("meta/time.lua".into(), meta.into()),
         ])
     }
@@ -326,6 +340,12 @@ end
     fn options_with_those_they_extend() {
         let api = api();
         assert_eq!(api.option_names("pg:stop"), ["mode", "timeout"]);
+        assert_eq!(api.option_names("nested.open.how"), ["mode", "timeout"]);
+        assert_eq!(
+            api.only_method("stop").map(|one| one.name.as_str()),
+            Some("Node:stop")
+        );
+        assert!(api.only_method("go").is_none());
         assert_eq!(api.option_names("time.now"), Vec::<String>::new());
         let stop = api.function("node:stop").unwrap();
         assert_eq!(

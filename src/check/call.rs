@@ -130,6 +130,9 @@ impl Walk<'_> {
     }
 
     fn note_call(&mut self, callee: &Callee, types: &[Type], more: bool) {
+        let is_run = |ty: &Type| matches!(ty, Type::Named(name) if **name == *"rpitr.DrillRun");
+        // Whoever gets `d` may record metrics with it.
+        self.facts.metrics.computed |= callee.local.is_none() && types.iter().any(is_run);
         let function = callee
             .local
             .and_then(|local| self.scopes.bindings.get(local))

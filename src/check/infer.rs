@@ -3,7 +3,7 @@
 use super::rules::members::{self, Access, Found};
 use super::rules::{drill, globals, options, values};
 use super::syntax::{Binary, Expression, Item, Kind, Name, Span, Unary};
-use super::types::{Parameter, Record, Signature, Type};
+use super::types::{DEPTH, Parameter, Record, Signature, Type};
 use super::walk::Walk;
 
 /// Where a value goes: what is expected there, and how errors name the place.
@@ -195,7 +195,8 @@ impl Walk<'_> {
 
     pub(super) fn member(&mut self, owner: &Type, name: &Name, access: Access) -> Found {
         let fields = &self.previous.fields;
-        let assigned = |field: &str| fields.get(field).cloned();
+        let any = self.previous.fields_computed.then_some(Type::Unknown);
+        let assigned = |field: &str| fields.get(field).cloned().or_else(|| any.clone());
         members::lookup(&mut self.report, self.known, owner, name, access, &assigned)
     }
 
@@ -271,7 +272,7 @@ impl Walk<'_> {
             };
             let ty = self.expression(item.value(), Some(&inner));
             if let Some(key) = key {
-                record.fields.insert(key.text, (ty, true));
+                record.fields.insert(key.text, (ty.shallow(DEPTH), true));
             }
         }
         Type::Record(record.into())
@@ -285,7 +286,7 @@ impl Walk<'_> {
             }
             let ty = self.expression(item.value(), None);
             if let Some(key) = item.key() {
-                record.fields.insert(key.text, (ty, true));
+                record.fields.insert(key.text, (ty.shallow(DEPTH), true));
             }
         }
         Type::Record(record.into())

@@ -140,11 +140,14 @@ fn expressions(list: &Punctuated<ast::Expression>) -> Vec<Expression> {
 
 fn expression(expression_node: &ast::Expression) -> Expression {
     let kind = match expression_node {
-        ast::Expression::BinaryOperator { lhs, binop, rhs } => Kind::Binary(
-            binary(binop),
-            Box::new(expression(lhs)),
-            Box::new(expression(rhs)),
-        ),
+        ast::Expression::BinaryOperator { lhs, binop, rhs } => {
+            let (left, right) = (expression(lhs), expression(rhs));
+            // The parser would look through the whole of a long sum for its ends, once for each sign.
+            return Expression {
+                span: left.span.start..right.span.end,
+                kind: Kind::Binary(binary(binop), Box::new(left), Box::new(right)),
+            };
+        }
         ast::Expression::UnaryOperator {
             unop,
             expression: inner,

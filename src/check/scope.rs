@@ -35,6 +35,8 @@ pub struct Facts {
     pub arguments: HashMap<usize, Option<Vec<Type>>>,
     /// What is assigned to fields of this name, of whatever table.
     pub fields: HashMap<String, Type>,
+    /// Fields under computed names are assigned to something with known fields.
+    pub fields_computed: bool,
     /// Globals the script declares.
     pub globals: BTreeMap<String, Type>,
     /// Globals may come from where nobody can look: code that is loaded, another environment.
@@ -99,6 +101,16 @@ impl Facts {
 
     pub fn assign_field(&mut self, name: &str, ty: Type) {
         merge(self.fields.entry(name.to_string()), ty);
+    }
+
+    /// A field is assigned whose name is computed. Lists and tables made by the script do not matter:
+    /// nothing is said about what they lack.
+    pub fn note_computed_field(&mut self, owner: &Type) {
+        self.fields_computed |= match owner {
+            Type::Named(_) => true,
+            Type::Record(record) => record.closed.is_some(),
+            _ => false,
+        };
     }
 
     /// A local function is called.

@@ -8,6 +8,9 @@ use std::rc::Rc;
 
 use super::syntax::Span;
 
+/// How many tables and functions inside each other a type keeps.
+pub const DEPTH: usize = 4;
+
 #[derive(Debug, Clone, PartialEq, Default)]
 pub enum Type {
     /// Nothing is known, or anything goes.
@@ -64,6 +67,36 @@ pub struct Parameter {
 }
 
 impl Type {
+    /// The same, but unknown below so many tables and functions. Scripts can nest them without end,
+    /// and types are compared as a whole.
+    pub fn shallow(&self, depth: usize) -> Type {
+        if depth == 0 {
+            return match self {
+                Type::Record(_) | Type::Function(Some(_)) | Type::Union(_) => Type::Unknown,
+                other => other.clone(),
+            };
+        }
+        match self {
+            Type::Record(record) if record.closed.is_none() => {
+                let fields = record.fields.iter().map(|(name, (ty, optional))| {
+                    (name.clone(), (ty.shallow(depth - 1), *optional))
+                });
+                Type::Record(Rc::new(Record {
+                    fields: fields.collect(),
+                    closed: None,
+                }))
+            }
+            Type::Function(Some(signature)) if signature.span.is_some() => {
+                let returns = signature.returns.iter().map(|ty| ty.shallow(depth - 1));
+                Type::Function(Some(Rc::new(Signature {
+                    returns: returns.collect(),
+                    ..(**signature).clone()
+                })))
+            }
+            other => other.clone(),
+        }
+    }
+
     pub fn is_known(&self) -> bool {
         *self != Type::Unknown
     }

@@ -8,7 +8,7 @@ use super::rules::{globals, members, requires};
 use super::scope::{Facts, Local, Scopes};
 use super::syntax::{Block, Expression, Function, Kind, Name, Statement};
 use super::told::{told_parameter, told_type};
-use super::types::{Signature, Type};
+use super::types::{DEPTH, Signature, Type};
 
 #[derive(Debug)]
 pub struct Walk<'a> {
@@ -149,9 +149,6 @@ impl<'a> Walk<'a> {
             let ty = types.get(position).cloned().unwrap_or(Type::Nil);
             let local = self.declare(name, ty);
             self.note_require(local, values.get(position));
-            if name.text == "_ENV" {
-                self.facts.globals_out_of_sight = true;
-            }
         }
     }
 
@@ -162,6 +159,7 @@ impl<'a> Walk<'a> {
             Some(assigned) => ty.join(assigned.clone()),
             None => ty,
         };
+        self.facts.globals_out_of_sight |= name.text == "_ENV";
         self.scopes.declare(name, ty)
     }
 
@@ -197,10 +195,11 @@ impl<'a> Walk<'a> {
                 self.facts.assign_field(&field.text, ty);
             }
             Kind::Index(base, key) => {
-                self.expression(base, None);
+                let owner = self.expression(base, None);
                 self.expression(key, None);
-                if let Some(text) = key.literal() {
-                    self.facts.assign_field(text, ty);
+                match key.literal() {
+                    Some(text) => self.facts.assign_field(text, ty),
+                    None => self.facts.note_computed_field(&owner),
                 }
             }
             _ => {}
@@ -309,7 +308,7 @@ fn agreed(returned: Vec<Vec<Type>>) -> Vec<Type> {
     (0..longest)
         .map(|position| {
             let at = |types: &Vec<Type>| types.get(position).cloned().unwrap_or(Type::Nil);
-            Type::join_all(returned.iter().map(at))
+            Type::join_all(returned.iter().map(at)).shallow(DEPTH)
         })
         .collect()
 }

@@ -37,8 +37,20 @@ impl Verdict {
     }
 }
 
+/// A script may nest expressions deeper than the stack of the main thread allows.
+const STACK: usize = 256 << 20;
+
 /// Checks every file, whatever the others are like.
 pub fn check(global: &Global, files: &[String], json: bool) -> i32 {
+    std::thread::scope(|scope| {
+        let checker = std::thread::Builder::new().stack_size(STACK);
+        let checker = checker.spawn_scoped(scope, || check_all(global, files, json));
+        let code = checker.ok().and_then(|checker| checker.join().ok());
+        code.unwrap_or(exit::INTERNAL)
+    })
+}
+
+fn check_all(global: &Global, files: &[String], json: bool) -> i32 {
     let known = known();
     let verdicts = files.iter().map(|file| match source(file) {
         Ok(source) => examine(global, &known, &source, json),

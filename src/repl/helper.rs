@@ -11,6 +11,7 @@ use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Context, Result};
 
 use super::editor::Asker;
+use super::hint::{Hint, reminder};
 use super::lexer::{Kind, tokens};
 use super::syntax::{Verdict, judge};
 
@@ -51,29 +52,6 @@ impl Completer for Helper {
     }
 }
 
-/// What is shown behind the cursor.
-pub enum Hint {
-    /// The rest of an earlier line; the right arrow key takes it.
-    Earlier(String),
-    /// What is wrong with the line so far.
-    Wrong(String),
-}
-
-impl rustyline::hint::Hint for Hint {
-    fn display(&self) -> &str {
-        match self {
-            Hint::Earlier(text) | Hint::Wrong(text) => text,
-        }
-    }
-
-    fn completion(&self) -> Option<&str> {
-        match self {
-            Hint::Earlier(text) => Some(text),
-            Hint::Wrong(_) => None,
-        }
-    }
-}
-
 impl Hinter for Helper {
     type Hint = Hint;
 
@@ -81,12 +59,15 @@ impl Hinter for Helper {
         if let Some(rest) = self.hinter.hint(line, pos, context) {
             return Some(Hint::Earlier(rest));
         }
+        if pos < line.len() {
+            return None;
+        }
         match judge(&self.lua, line) {
             // What ends too early may only not be typed yet.
-            Verdict::Wrong(message) if pos == line.len() && !message.ends_with("near <eof>") => {
+            Verdict::Wrong(message) if !message.ends_with("near <eof>") => {
                 Some(Hint::Wrong(beside(&message)))
             }
-            _ => None,
+            _ => reminder(line).map(Hint::Reminder),
         }
     }
 }

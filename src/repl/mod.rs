@@ -3,6 +3,7 @@
 
 mod editor;
 mod helper;
+mod hint;
 mod lexer;
 mod locals;
 mod syntax;

@@ -20,6 +20,7 @@ local _, internal = ...
 ---@field retryable? boolean  trying again may help
 ---@field step? string  the drill's step it happened in
 ---@field value? any  what was raised, if it was no error
+---@field [string] any  whatever else `err.raise` was given
 
 --- Whether `e` is an rpitr error, of the given kind and code if they are given.
 ---

@@ -79,3 +79,77 @@ fn headings(text: &str) -> impl Iterator<Item = String> {
                 .collect()
         })
 }
+
+#[test]
+fn rpitr_doc_on_a_terminal() {
+    let bench = Bench::new();
+    let doc = |name: &str| bench.run(&["doc", name]);
+    let all = bench.run(&["doc"]);
+    all.expect(0);
+    for said in [
+        "pitr ",
+        "Point-in-time recovery",
+        "Node ",
+        "\n  defer ",
+        "rpitr doc NAME",
+    ] {
+        assert!(
+            all.stdout.contains(said),
+            "{said} is not in\n{}",
+            all.stdout
+        );
+    }
+    let module = doc("timer");
+    module.expect(0);
+    assert!(
+        module.stdout.contains("timer.sleep(duration)"),
+        "{}",
+        module.stdout
+    );
+    let function = doc("pitr.restore");
+    function.expect(0);
+    for said in [
+        "pitr.restore(pg, options) -> Node",
+        "parameters",
+        "options",
+        "action?",
+        "errors",
+    ] {
+        assert!(
+            function.stdout.contains(said),
+            "{said} is not in\n{}",
+            function.stdout
+        );
+    }
+    assert!(!function.stdout.contains('\x1b'));
+    for name in ["pg.stop", "node:stop", "Node:stop", "rpitr.Node:stop"] {
+        assert!(doc(name).stdout.starts_with("Node:stop("), "{name}");
+    }
+    let option = doc("pitr.restore.to");
+    assert!(option.stdout.contains("pitr.To"), "{}", option.stdout);
+    let colour = bench.run(&["--color", "always", "doc", "pitr.restore"]);
+    assert!(
+        colour.stdout.starts_with("\x1b[1mpitr.restore("),
+        "{}",
+        colour.stdout
+    );
+}
+
+#[test]
+fn an_unknown_name_is_a_usage_error_with_a_suggestion() {
+    let bench = Bench::new();
+    let run = bench.run(&["doc", "pitr.restoer"]);
+    run.expect(2);
+    assert!(
+        run.stderr.contains("there is no help for pitr.restoer"),
+        "{}",
+        run.stderr
+    );
+    assert!(
+        run.stderr.contains("did you mean pitr.restore?"),
+        "{}",
+        run.stderr
+    );
+    bench.run(&["doc", "qqqqqqqq"]).expect(2);
+    bench.run(&["doc", "pitr", "--markdown", "x"]).expect(2);
+}

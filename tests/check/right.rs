@@ -30,6 +30,10 @@ const RIGHT: &[&str] = &[
     // Fields the script assigns.
     "local pg = lab.postgres()\npg.note = 'mine'\nprint(pg.note)",
     "local db = sql.connect 'x'\nlocal n = db:notification()\nn.seen = true\nprint(n.seen)",
+    "local pg = lab.postgres()\nfor _, name in ipairs { 'stpo' } do\n  pg[name] = print\nend\npg.stpo()",
+    "function string.trimmed(s)\n  return (s:gsub('^%s+', ''))\nend\nprint((' x'):trimmed())",
+    "local function go(_ENV)\n  return anything\nend\ngo({})",
+    "local _ <close> = defer(function(e)\n  print(e and e.of_my_own)\nend)",
     // Keys and arguments that are computed.
     "local key = 'name'\nlocal pg = lab.postgres { [key] = 'a' }\nprint(pg)",
     "local options = { name = 'a' }\noptions.version = 15\nlab.postgres(options)",
@@ -46,6 +50,8 @@ const RIGHT: &[&str] = &[
     "local common = { rows = { 1, 'rows' } }\nreturn drill 'x' {\n  summary = 's',\n  args = common,\n  run = function(_, arg) print(arg.rows) end,\n}",
     "return drill 'x' {\n  summary = 's',\n  expect = { 'made_by_a_library == 0' },\n  run = function(d) d:record { other = 1 } end,\n}",
     "local name = 'rows_lost'\nreturn drill 'x' {\n  summary = 's',\n  expect = { 'rows_lost == 0' },\n  run = function(d) d:record { [name] = 0, rows_losd = 1 } end,\n}",
+    "local function go(d, arg)\n  arg = arg or {}\n  return arg.anything, d\nend\nreturn drill 'x' {\n  summary = 's',\n  run = function(d, arg) go(d, arg) end,\n}",
+    "local mine = require 'lib.mine'\nreturn drill 'x' {\n  summary = 's',\n  expect = { 'rows_lost == 0' },\n  run = function(d)\n    d:record { row_lost = 0 }\n    mine.record(d)\n  end,\n}",
     // Meant to fail, and silenced.
     "test.it('refuses', function()\n  test.raises(function()\n    lab.postgres { verison = 17 }\n  end)\nend)",
     "---@diagnostic disable-next-line: undeclared\nprint(nowhere)",

@@ -141,6 +141,10 @@ fn a_session_that_attaches_cancels_breaks_into_a_drill_and_resumes_it() {
     // What is wrong shows while it is typed.
     at("rpitr> ", "x = = 1", &["<- unexpected symbol near '='"]);
     at("", "\x03", &[DROPPED]);
+    // What a function takes and an option is shows, too, and is not typed for anybody.
+    at("rpitr> ", "pitr.backup(", &["pg, options?)"]);
+    at("", "{}, { verify = ", &["boolean  (default true)"]);
+    at("", "\x03", &[DROPPED]);
     let attached = format!("attached to {id}: primary, standby_2 (standby-2)");
     at(
         "rpitr> ",

@@ -80,7 +80,9 @@ fn member(
         Type::Record(record) => record_member(record, name, assigned),
         Type::String | Type::Literal(_) if access == Access::Method => {
             match known.table("lua.string") {
-                Some(table) if known.member(table, name).is_none() => Lookup::Missing,
+                Some(table) if known.member(table, name).is_none() && assigned(name).is_none() => {
+                    Lookup::Missing
+                }
                 _ => Lookup::Anything,
             }
         }

@@ -395,7 +395,9 @@ function Node:whole_log()
   return (host.node_log(self.handle))
 end
 
--- Raises unless nodes of this run can read the node's archive and backups.
+--- Raises unless nodes of this run can read the node's archive and backups; those of its own lab always can.
+---@error state  code "lab_in_use"
+---@private
 function Node:assert_readable() end
 
 -- Logs -------------------------------------------------------------------------------------------------

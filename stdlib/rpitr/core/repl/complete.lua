@@ -97,19 +97,31 @@ local function of_command(session, line, name, rest)
   return start, {}
 end
 
--- Inside `f { ` or `f(x, { `: the option keys of `f` that are not given yet.
+-- Whose options stand in the brace behind `head`: `f { `, `f(x, { `, and for `f(x, { to = { ` those of `f.to`.
+local function owner_of(session, head)
+  local outer, key = head:match "^(.*){[^{}]-([%a_][%w_]*)%s*=%s*$"
+  if outer then
+    local owner = owner_of(session, outer)
+    return owner and owner .. "." .. key
+  end
+  local path = head:match "([%a_][%w_.:]*)%s*$" or head:match "([%a_][%w_.:]*)%s*%([^()]*$"
+  return path and complete.name_of(session, path)
+end
+
+-- Inside such a brace: the option keys that are not given yet.
 local function of_options(session, line)
-  local head, inside = line:match "^(.*){([^{}]*)$"
+  -- Tables that are finished say nothing about this one.
+  local head, inside = line:gsub("%b{}", "0"):match "^(.*){([^{}]*)$"
   if not head then
     return nil
   end
   local word = inside:match "^%s*([%a_]?[%w_]*)$" or inside:match "[,;]%s*([%a_]?[%w_]*)$"
-  local path = head:match "([%a_][%w_.:]*)%s*$" or head:match "([%a_][%w_.:]*)%s*%([^()]*$"
-  if not word or not path then
+  local owner = word and owner_of(session, head)
+  if not owner then
     return nil
   end
   local types = {}
-  for _, option in ipairs(host.api_options(complete.name_of(session, path))) do
+  for _, option in ipairs(host.api_options(owner)) do
     if not inside:find("%f[%w_]" .. option[1] .. "%s*=") then
       types[option[1]] = option[2]
     end
