@@ -103,7 +103,7 @@ return drill "pitr" {
 
     local moment = d:step("business goes on after the backup; then note the moment", function()
       db:exec "INSERT INTO customers (firstName, lastName, email) VALUES ('Carol', 'Johnson', 'carol.johnson@example.com')"
-      before, tables = db:query(CUSTOMERS), verify.fingerprint(primary)
+      before, tables = db:query(CUSTOMERS), verify.snapshot(primary)
       db:exec "SELECT pg_create_restore_point('before-the-mistake')"
       local now = db:value "SELECT clock_timestamp()"
       d:say(
@@ -163,13 +163,7 @@ return drill "pitr" {
       end
       d:check("the Johnsons are back, and everybody else is as before", #diff.missing + #diff.changed == 0)
       d:check("nothing from after the target is there", #diff.extra == 0)
-      for name, found in pairs(verify.fingerprint(restored)) do
-        d:check(
-          name .. " is as it was, row for row",
-          found.hash == tables[name].hash,
-          ("%d rows then, %d now"):format(tables[name].rows, found.rows)
-        )
-      end
+      d:compare("Before the mistake, and recovered:", tables, restored, { check = "%s is as it was, row for row" })
       local broken = verify.constraints(restored)
       d:check("every foreign key holds", #broken == 0, verify.list(broken))
     end)

@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -31,6 +32,13 @@ const DRILL: &str = r#"return drill "sample" {
     d:check("rows are there", not arg.broken, "1 row is missing")
     d:table("Before and after", { "table", "before", "after" }, { { "orders", 10, 10 }, { "<script>", 1, 1 } })
     d:table("Lost", { "order" }, {})
+    local function held(rows)
+      local n = 0
+      for _ in pairs(rows) do n = n + 1 end
+      return { tables = { orders = { rows = n, hash = json.encode(rows), key = "id", digests = rows } } }
+    end
+    local was = held { ["1"] = "a", ["2"] = "b", ["10"] = "c" }
+    d:compare("Kept:", was, held(arg.broken and { ["2"] = "x", ["10"] = "c", ["<11>"] = "d" } or was.tables.orders.digests))
   end,
 }"#;
 
@@ -59,10 +67,13 @@ fn every_file_of_a_run_that_passed() {
     assert_eq!(document.series["commits"].points.len(), 30);
     assert_eq!(document.bands.len(), 1);
     assert_eq!(document.environment["rpitr"], env!("CARGO_PKG_VERSION"));
+    let kept = &document.comparisons[0].tables[0];
+    assert!(kept.same && kept.differing.is_empty());
+    assert_eq!((kept.before, kept.after, kept.missing), (3, 3, Some(0)));
 
     let junit = text(&folder, "junit.xml");
     assert!(
-        junit.contains("tests=\"6\"") && junit.contains("failures=\"0\""),
+        junit.contains("tests=\"7\"") && junit.contains("failures=\"0\""),
         "{junit}"
     );
 
@@ -115,7 +126,113 @@ fn a_run_that_did_not_pass_says_so_in_every_file() {
     // When it last passed is still known.
     assert!(metrics.contains("rpitr_drill_last_success_timestamp_seconds"));
     assert!(text(&folder, "checklist.md").contains("- [ ] check failed: rows are there"));
-    assert!(text(&folder, "report.html").contains("Not proved"));
+    let html = text(&folder, "report.html");
+    assert!(html.contains("Not proved"));
+    // Which rows differ, in all three ways.
+    let document: Document = serde_json::from_str(&text(&folder, "report.json")).unwrap();
+    let kept = &document.comparisons[0].tables[0];
+    assert!(!kept.same);
+    assert_eq!(
+        (kept.missing, kept.extra, kept.altered),
+        (Some(1), Some(1), Some(1))
+    );
+    assert!(html.contains("id 1 is missing, id &lt;11&gt; is extra, id 2 is altered"));
+    assert!(text(&folder, "junit.xml").contains("id 1 is missing"));
+}
+
+const ALERTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/alerts.yml");
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reports.md");
+
+/// The metrics of rpitr that a text names.
+fn metrics_in(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    words
+        .filter(|word| word.starts_with("rpitr_drill_"))
+        .map(str::to_string)
+        .collect()
+}
+
+/// The metrics in the expressions of alert rules.
+fn metrics_of_rules(rules: &str) -> BTreeSet<String> {
+    let lines = rules.lines().filter(|line| {
+        let line = line.trim_start();
+        !line.starts_with('#') && !line.starts_with("summary:") && !line.starts_with("description:")
+    });
+    metrics_in(&lines.collect::<Vec<_>>().join("\n"))
+}
+
+#[test]
+fn alert_rules_use_what_a_run_writes_and_the_page_names_all_of_it() {
+    let bench = Bench::new();
+    let folder = run(&bench, "good", &[], 0);
+    let text_of = |path: &str| fs::read_to_string(path).unwrap();
+    let metrics = text(&folder, "metrics.prom");
+    let written: BTreeSet<String> = metrics
+        .lines()
+        .filter_map(|line| Some(line.strip_prefix("# TYPE ")?.split(' ').next()?.to_string()))
+        .collect();
+    let rules = text_of(ALERTS);
+    let used = metrics_of_rules(&rules);
+    assert!(used.len() >= 5, "{used:?}");
+    let unknown: Vec<_> = used.difference(&written).collect();
+    assert!(unknown.is_empty(), "no run writes {unknown:?}");
+    // The net holds: a metric nobody writes is caught, a comment about one is not a use.
+    let planted = metrics_of_rules("expr: rpitr_drill_rto_minutes > 1\n# rpitr_drill_ghost");
+    assert!(planted.iter().eq(["rpitr_drill_rto_minutes"]) && planted.is_disjoint(&written));
+    // Units that the rules ask for are units that drills record.
+    for unit in rules.split("unit=\"").skip(1) {
+        let unit = unit.split('"').next().unwrap();
+        assert!(
+            ["seconds", "bytes", "transactions"].contains(&unit),
+            "{unit}"
+        );
+    }
+    for alert in [
+        "RecoveryNotProvedLately",
+        "RecoveryNeverProved",
+        "RecoveryNotProved",
+        "RecoveryTooSlow",
+        "RecoveryLosesTooMuch",
+    ] {
+        assert!(rules.contains(&format!("alert: {alert}\n")), "{alert}");
+    }
+
+    // The page names every metric, every field and the version.
+    let page = text_of(PAGE);
+    assert_eq!(metrics_in(&page), written);
+    let report: serde_json::Value = serde_json::from_str(&text(&folder, "report.json")).unwrap();
+    for field in report.as_object().unwrap().keys() {
+        let name = format!("`{field}`");
+        let rows = page.lines().filter(|line| line.starts_with('|'));
+        assert_eq!(
+            rows.filter(|row| row.contains(&name)).count().min(2),
+            if field == "schema" { 1 } else { 2 },
+            "{field}"
+        );
+    }
+    assert!(page.contains(&format!("\n| {SCHEMA} | ")));
+    assert!(!page.contains(&format!("\n| {} | ", SCHEMA + 1)));
+    for file in fs::read_dir(&folder).unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        assert!(page.contains(&format!("| `{name}` |")), "{name}");
+    }
+}
+
+#[test]
+fn promtool_accepts_the_rules_and_each_alert_fires_when_it_should() {
+    let promtool = std::env::var("PROMTOOL").unwrap_or_else(|_| "promtool".into());
+    let run = |arguments: &[&str]| {
+        let done = Command::new(&promtool).args(arguments).output().unwrap();
+        let said = [done.stdout, done.stderr].concat();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&said));
+    };
+    if Command::new(&promtool).arg("--version").output().is_err() {
+        eprintln!("SKIPPED: promtool is not installed, the alert rules are not run");
+        return;
+    }
+    run(&["check", "rules", ALERTS]);
+    let tests = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/alerts_test.yml");
+    run(&["test", "rules", tests]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The version this program writes.
-pub const SCHEMA: u64 = 2;
+pub const SCHEMA: u64 = 3;
 
 /// Sorted, so that the same report reads the same twice.
 type Map<V> = BTreeMap<String, V>;
@@ -47,6 +47,9 @@ pub struct Document {
     pub checks: Vec<Check>,
     #[serde(default)]
     pub tables: Vec<Table>,
+    /// Tables compared before and after; since version 3.
+    #[serde(default)]
+    pub comparisons: Vec<Comparison>,
     #[serde(default)]
     pub recoveries: Vec<Recovery>,
     /// Measurements over time, by name.
@@ -122,6 +125,32 @@ pub struct Table {
     pub title: String,
     pub columns: Vec<String>,
     pub rows: Vec<Vec<Value>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Comparison {
+    pub title: String,
+    pub tables: Vec<Compared>,
+}
+
+/// What became of the rows of one table. Without counts there were too many rows to tell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Compared {
+    pub name: String,
+    pub before: u64,
+    pub after: u64,
+    #[serde(default)]
+    pub missing: Option<u64>,
+    #[serde(default)]
+    pub extra: Option<u64>,
+    #[serde(default)]
+    pub altered: Option<u64>,
+    pub same: bool,
+    /// The first rows that differ, in words.
+    #[serde(default)]
+    pub differing: Vec<String>,
 }
 
 /// One restore: what was asked, what was reached.

@@ -9,7 +9,7 @@ use super::Error;
 use super::checklist::duration;
 use super::document::Document;
 use super::picture::{caption, picture};
-use super::plot::plot;
+use super::plot::{heading_unit, plot};
 
 const TEMPLATE: &str = include_str!("report.html.j2");
 const STYLE: &str = include_str!("report.css");
@@ -39,7 +39,7 @@ pub fn html(document: &Document) -> Result<String, Error> {
     let plots: Vec<_> = document
         .series
         .iter()
-        .map(|(name, series)| context! { name, svg => plot(name, series, &document.bands, document.seconds) })
+        .map(|(name, series)| context! { name, unit => heading_unit(series), svg => plot(name, series, &document.bands, document.seconds) })
         .collect();
     let (word, note) = verdict(document);
     environment

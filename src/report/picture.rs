@@ -145,9 +145,9 @@ fn old_timeline(out: &mut String, recovery: &Recovery, at: &Places) {
         );
         label(
             out,
-            x,
+            at.end,
             OLD + 30.0,
-            "middle",
+            "end",
             "not replayed: transaction",
             &format!("{} at {}", next.xid, next.lsn),
         );

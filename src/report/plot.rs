@@ -22,13 +22,17 @@ pub fn plot(name: &str, series: &Series, bands: &[Band], seconds: f64) -> String
         .iter()
         .map(|(_, value)| *value)
         .fold(0.0, f64::max);
-    let most = nice(most);
+    let most = ceiling(most, &series.unit);
     let x = |at: f64| LEFT + at / span * (WIDTH - LEFT - RIGHT);
     let y = |value: f64| HEIGHT - BOTTOM - value / most * (HEIGHT - TOP - BOTTOM);
     let mut out = format!(
         "<svg class=\"plot\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{} over time, at most {}\">",
         escape(name),
-        quantity(most, &series.unit)
+        escape(&format!(
+            "{} {}",
+            quantity(most, &series.unit),
+            heading_unit(series)
+        ))
     );
     for band in bands {
         let (from, to) = (x(band.from.max(0.0)), x(band.to.min(span)));
@@ -83,6 +87,30 @@ pub fn plot(name: &str, series: &Series, bands: &[Band], seconds: f64) -> String
     out
 }
 
+/// What stands beside the plot's name: the unit, unless the numbers on the axis carry it.
+pub fn heading_unit(series: &Series) -> &str {
+    match is_bytes(&series.unit) {
+        true => "",
+        false => &series.unit,
+    }
+}
+
+fn is_bytes(unit: &str) -> bool {
+    unit == "bytes" || unit == "B"
+}
+
+/// The top of the scale: a round number of the unit it is shown in.
+fn ceiling(value: f64, unit: &str) -> f64 {
+    if !is_bytes(unit) {
+        return nice(value);
+    }
+    let mut shown = 1.0;
+    while value / shown >= 1024.0 {
+        shown *= 1024.0;
+    }
+    nice(value / shown) * shown
+}
+
 /// The next round number: 1, 2 or 5 times a power of ten.
 fn nice(value: f64) -> f64 {
     if value <= 0.0 || !value.is_finite() {
@@ -97,7 +125,7 @@ fn nice(value: f64) -> f64 {
 }
 
 fn quantity(value: f64, unit: &str) -> String {
-    if unit == "bytes" || unit == "B" {
+    if is_bytes(unit) {
         let units = ["B", "kB", "MB", "GB", "TB"];
         let mut value = value;
         let mut at = 0;
@@ -107,12 +135,11 @@ fn quantity(value: f64, unit: &str) -> String {
         }
         return format!("{value:.0} {}", units[at]);
     }
-    let text = if value >= 10.0 || value == 0.0 {
+    if value >= 10.0 || value == 0.0 {
         format!("{value:.0}")
     } else {
         format!("{value:.2}")
-    };
-    format!("{text} {unit}").trim_end().to_string()
+    }
 }
 
 #[cfg(test)]
@@ -124,6 +151,8 @@ mod tests {
         assert_eq!(nice(0.0), 1.0);
         assert_eq!(nice(37.0), 50.0);
         assert_eq!(nice(1200.0), 2000.0);
+        assert_eq!(ceiling(700.0 * 1024.0, "bytes"), 1000.0 * 1024.0);
+        assert_eq!(ceiling(700.0, "tx/s"), 1000.0);
         assert_eq!(quantity(3.0 * 1024.0 * 1024.0, "bytes"), "3 MB");
     }
 
@@ -142,6 +171,8 @@ mod tests {
         };
         let svg = plot("commits", &series, &[band], 5000.0);
         assert!(svg.contains("pause &lt;primary&gt;"));
+        // A unit may be long: it is not on the axis.
+        assert!(svg.contains("at most 100 tx/s") && svg.contains(">100<"));
         // The spike is at the top of the plot.
         assert!(svg.contains(&format!(
             ",{:.1}",

@@ -247,6 +247,41 @@ function Run:table(title, columns, rows)
   self.report:table(title, columns, rows)
 end
 
+---@class rpitr.drill.CompareOptions
+---@field check? string  (default "%s: row for row as before") what a check of each table is called; `%s` is its name
+---@field ledger? rpitr.verify.Comparison  shown with the tables, from `verify.ledger_entry`; not checked here
+
+--- Compares tables before and after, shows and keeps what differs, and checks each.
+---
+--- ```lua
+--- local before = verify.snapshot(pg, { dbname = "postgres" })
+--- assert(d:compare("Before and after", before, pg))
+--- ```
+---@param title string
+---@param before rpitr.verify.Snapshot
+---@param after rpitr.verify.Snapshot|rpitr.Node
+---@param options? rpitr.drill.CompareOptions
+---@return boolean same
+---@return rpitr.verify.Comparison[] entries
+---@error sql, arg
+function Run:compare(title, before, after, options)
+  args.check("d:compare", "title", title, "string")
+  local opts = args.options("d:compare", options, {
+    check = { "string", "%s: row for row as before" },
+    ledger = "table?",
+  })
+  local entries, same = require("rpitr.verify").compare(before, after), true
+  self.report:comparison(
+    title,
+    opts.ledger and table.move({ opts.ledger }, 1, 1, #entries + 1, { table.unpack(entries) }) or entries
+  )
+  for _, entry in ipairs(entries) do
+    local why = ("%d rows before, %d after: %s"):format(entry.before, entry.after, table.concat(entry.differing, ", "))
+    same = self:check(opts.check:format(entry.name), entry.same, why) and same
+  end
+  return same, entries
+end
+
 --- Stops here and opens a session on what the drill has: `d`, its nodes by name, the local variables
 --- around this line. Ctrl-D or `:quit` goes on, `:abort` ends the drill. Without a terminal it goes on
 --- at once and says so.

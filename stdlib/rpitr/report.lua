@@ -6,7 +6,7 @@ local host, internal = ...
 local json = require "rpitr.json"
 local stopwatch = require "rpitr.core.stopwatch"
 
-local SCHEMA = 2
+local SCHEMA = 3
 
 --- A drill's report while it grows. Scripts use the drill: `d:say`, `d:check`, `d:sample` ...
 ---@class rpitr.Report
@@ -77,6 +77,7 @@ function report.new(drill, values)
       metrics = {},
       checks = json.array {},
       tables = json.array {},
+      comparisons = json.array {},
       expectations = json.array {},
       recoveries = json.array {},
       series = {},
@@ -223,10 +224,7 @@ local function width_of(text)
   return utf8.len(text) or #text
 end
 
----@private
-function Report:table(title, columns, rows)
-  local kept = json.array(table.move(rows, 1, #rows, 1, {}))
-  self.data.tables[#self.data.tables + 1] = { title = title, columns = columns, rows = kept }
+local function show_table(title, columns, rows)
   local widths = {}
   for c, column in ipairs(columns) do
     widths[c] = width_of(column)
@@ -251,6 +249,32 @@ function Report:table(title, columns, rows)
     end
     host.narrate(line(row))
   end
+end
+
+---@private
+function Report:table(title, columns, rows)
+  local kept = json.array(table.move(rows, 1, #rows, 1, {}))
+  self.data.tables[#self.data.tables + 1] = { title = title, columns = columns, rows = kept }
+  show_table(title, columns, rows)
+end
+
+--- Keeps tables that were compared before and after.
+---@param title string
+---@param entries rpitr.verify.Comparison[]
+function Report:comparison(title, entries)
+  local kept, rows = json.array {}, {}
+  for i, entry in ipairs(entries) do
+    kept[i] = { differing = json.array(entry.differing) }
+    for _, field in ipairs { "name", "before", "after", "missing", "extra", "altered", "same" } do
+      kept[i][field] = entry[field]
+    end
+    local function count(field)
+      return entry[field] or "?"
+    end
+    rows[i] = { entry.name, entry.before, entry.after, count "missing", count "extra", count "altered" }
+  end
+  self.data.comparisons[#self.data.comparisons + 1] = { title = title, tables = kept }
+  show_table(title, { "table", "before", "after", "missing", "extra", "altered" }, rows)
 end
 
 -- Verdict ------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ local verify = {}
 
 local host = ...
 local args = require "rpitr.core.args"
+local contents = require "rpitr.verify.compare"
 local integrity = require "rpitr.verify.integrity"
 local stopwatch = require "rpitr.core.stopwatch"
 local workload = require "rpitr.workload"
@@ -283,16 +284,6 @@ function verify.same_rows(a, b, query, options)
   return diff
 end
 
-local TABLES = [[
-SELECT c.oid::regclass::text AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname NOT IN ('pg_catalog', 'information_schema')]]
-
--- The sum of row hashes does not depend on the order of rows; as numeric it is exact.
-local FINGERPRINT = [[
-SELECT count(*) AS rows,
-       coalesce(sum(('x' || left(md5(t::text), 16))::bit(64)::bigint::numeric), 0)::text AS hash
-FROM (%s) t]]
-
 ---@class rpitr.verify.FingerprintOptions
 ---@field dbname? string  default: the shop's, `workload.database`
 ---@field queries? table<string, string>  queries by name, instead of all tables
@@ -312,25 +303,70 @@ FROM (%s) t]]
 ---@param options? rpitr.verify.FingerprintOptions
 ---@return table<string, rpitr.verify.Print> prints  by the name of the table or query
 ---@error sql, arg
-function verify.fingerprint(node, options)
-  local opts = args.options("verify.fingerprint", options, {
-    dbname = { "string", workload.database },
-    queries = "table?",
-  })
-  local db <close> = node:connect { dbname = opts.dbname }
-  local queries = opts.queries
-  if not queries then
-    queries = {}
-    for _, row in ipairs(db:query(TABLES)) do
-      queries[row.name] = "SELECT * FROM " .. row.name
-    end
-  end
-  local prints = {}
-  for name, query in pairs(queries) do
-    prints[name] = stopwatch.run("verify queries", db.row, db, FINGERPRINT:format(query))
-  end
-  return prints
-end
+verify.fingerprint = contents.fingerprint
+
+---@class rpitr.verify.SnapshotOptions
+---@field dbname? string  default: the shop's, `workload.database`
+---@field queries? table<string, string>  queries by name, instead of all tables
+---@field keys? table<string, string>  the columns that tell the rows of a query apart; default: a table's primary key
+
+---@class rpitr.verify.Snapshot
+---@field dbname string
+---@field queries table<string, string>
+---@field keys? table<string, string>
+---@field tables table<string, rpitr.verify.Print>
+
+--- Notes what each table of a database holds, row by row: a digest of each, of up to 100 000 rows a table.
+--- `verify.compare` says later what has become of them.
+---
+--- ```lua
+--- db:exec "CREATE TABLE example_snapshot AS SELECT generate_series(1, 3) AS id"
+--- local before = verify.snapshot(pg, { dbname = "postgres" })
+--- assert(before.tables.example_snapshot.rows == 3)
+--- ```
+---@param node rpitr.Node
+---@param options? rpitr.verify.SnapshotOptions
+---@return rpitr.verify.Snapshot
+---@error sql, arg
+verify.snapshot = contents.snapshot
+
+---@class rpitr.verify.Comparison
+---@field name string  of the table or query
+---@field before integer  rows
+---@field after integer
+---@field missing? integer  rows; nil when there are too many to tell
+---@field extra? integer
+---@field altered? integer
+---@field same boolean  the same rows with the same content
+---@field differing string[]  the first rows that differ, in words
+
+--- Compares tables before and after, by key and content.
+---
+--- ```lua
+--- local queries, keys = { numbers = "SELECT * FROM example_compare" }, { numbers = "id" }
+--- db:exec "CREATE TABLE example_compare AS SELECT g AS id, g AS n FROM generate_series(1, 3) g"
+--- local before = verify.snapshot(pg, { dbname = "postgres", queries = queries, keys = keys })
+--- db:exec "UPDATE example_compare SET n = 0 WHERE id = 2"
+--- local found = verify.compare(before, pg)[1]
+--- assert(not found.same and found.altered == 1 and found.differing[1] == "id 2 is altered")
+--- ```
+---@param before rpitr.verify.Snapshot
+---@param after rpitr.verify.Snapshot|rpitr.Node
+---@return rpitr.verify.Comparison[] entries  by name
+---@error sql, arg
+verify.compare = contents.tables
+
+--- What a ledger found out about orders, in the form of `verify.compare`, for `d:compare`.
+---
+--- ```lua
+--- local nothing = { expected = 2, lost = {}, extra = {}, torn = {}, altered = {} }
+--- assert(verify.ledger_entry("orders", nothing).same)
+--- ```
+---@param name string
+---@param diff rpitr.verify.Diff  from `verify.ledger`
+---@return rpitr.verify.Comparison
+---@error arg
+verify.ledger_entry = contents.ledger_entry
 
 -- Constraints and indexes ----------------------------------------------------------------------------
 

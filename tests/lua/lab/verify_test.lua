@@ -362,3 +362,74 @@ test.describe("amcheck", function()
     test.ok(why:find("not installed", 1, true))
   end)
 end)
+
+test.describe("tables before and after", function()
+  local queries = {
+    items = "SELECT * FROM items",
+    big = "SELECT * FROM items WHERE n > 2",
+    loose = "SELECT n / 10 AS tens FROM items",
+  }
+  local options = { dbname = "compared", queries = queries, keys = { big = "n" } }
+
+  local server = support.once(function()
+    local pg = lab.postgres { name = "compared", archive = false }
+    pg:create_database "compared"
+    return pg
+  end)
+
+  local function with_items(change)
+    local db <close> = server():connect { dbname = "compared" }
+    db:exec [[DROP TABLE IF EXISTS items; CREATE TABLE items (n int PRIMARY KEY, name text);
+      INSERT INTO items SELECT g, 'name ' || g FROM generate_series(1, 12) g]]
+    local before = verify.snapshot(server(), options)
+    if change then
+      db:exec(change)
+    end
+    local found = {}
+    for _, entry in ipairs(verify.compare(before, server())) do
+      found[entry.name] = entry
+    end
+    return found
+  end
+
+  test.it("are the same when nobody changed them", function()
+    for name, entry in pairs(with_items "UPDATE items SET name = name") do
+      test.ok(entry.same, name)
+      test.equal({ entry.missing, entry.extra, entry.altered, #entry.differing }, { 0, 0, 0, 0 })
+    end
+  end)
+
+  test.it("name the rows that are missing, extra and altered, in order", function()
+    local found = with_items [[DELETE FROM items WHERE n IN (2, 10, 9); UPDATE items SET name = 'other' WHERE n = 7;
+      INSERT INTO items VALUES (13, 'new')]]
+    local items = found.items
+    test.ok(not items.same)
+    test.equal({ items.before, items.after }, { 12, 10 })
+    test.equal({ items.missing, items.extra, items.altered }, { 3, 1, 1 })
+    test.equal(items.differing, { "n 2, 9, 10 are missing", "n 13 is extra", "n 7 is altered" })
+    test.equal(found.big.missing, 2)
+    -- Rows that nothing tells apart are counted: of those alike, two went; where one went, another came.
+    test.equal({ found.loose.missing, found.loose.extra }, { 2, 0 })
+  end)
+
+  test.it("name the first of many only", function()
+    test.equal(with_items("DELETE FROM items").items.differing, { "n 1, 2, 3, 4, 5 and 7 more are missing" })
+  end)
+
+  test.it("tell a table that is gone or new from one that is empty", function()
+    local before = verify.snapshot(server(), { dbname = "compared" })
+    local db <close> = server():connect { dbname = "compared" }
+    db:exec "CREATE TABLE fresh AS SELECT 1 AS n"
+    local after = verify.snapshot(server(), { dbname = "compared" })
+    test.equal(verify.compare(before, after)[1].name, "fresh")
+    test.equal(verify.compare(before, after)[1].extra, 1)
+    test.equal(verify.compare(after, before)[1].missing, 1)
+    db:exec "DROP TABLE fresh"
+  end)
+
+  test.it("need a snapshot", function()
+    test.raises(function()
+      verify.compare({}, server())
+    end, { kind = "arg", match = "must be a snapshot" })
+  end)
+end)
