@@ -458,6 +458,23 @@ fn a_deadline_ends_the_drill_and_cleans_up() {
     bench.assert_clean(&[]);
 }
 
+#[test]
+fn a_budget_is_a_deadline_and_a_timeout_inside_it_is_not() {
+    let bench = Bench::new();
+    let drill = bench.dir().join("late.lua");
+    let late = |wait: &str| {
+        let body = format!(
+            "return drill 'late' {{ summary = 's', budget = '300ms', run = function() {wait} end }}"
+        );
+        fs::write(&drill, body).unwrap();
+        drill.display().to_string()
+    };
+    let (report, run) = bench.drill(&[&late("timer.sleep(60)")], 13);
+    assert_eq!(report["verdict"], "timeout");
+    run.says("TIMED OUT");
+    bench.drill(&[&late("task.with_timeout(0.01, timer.sleep, 60)")], 11);
+}
+
 // The machine ------------------------------------------------------------------------------------------
 
 #[test]

@@ -416,7 +416,7 @@ function module.execute(drill, request)
   end
   local ok, e
   if drill.budget then
-    ok, e = xpcall(task.with_timeout, internal.as_error, drill.budget, run_with_cleanup, drill, run, values)
+    ok, e = xpcall(internal.within_budget, internal.as_error, drill.budget, run_with_cleanup, drill, run, values)
   else
     ok, e = xpcall(run_with_cleanup, internal.as_error, drill, run, values)
   end

@@ -255,6 +255,31 @@ function task.race(list)
   return winner:join()
 end
 
+-- Runs `fn` for at most so many seconds. When they are over it raises an error of kind "timeout" with that code.
+local function limited(seconds, code, fn, ...)
+  local scope = host.scope_enter(seconds)
+  local outcome = internal.attempt(fn, ...)
+  local own = host.scope_code(scope)
+  host.scope_leave(scope)
+  if outcome[1] then
+    return table.unpack(outcome, 2, outcome.n)
+  end
+  local e = outcome[2]
+  if e.kind == "timeout" and e.code == own then
+    e.code = code
+    -- Children that ended for the same reason have nothing to add.
+    local running = internal.current_task()
+    running.expired = running.expired or {}
+    running.expired[own] = true
+  end
+  internal.rethrow(e)
+end
+
+-- A drill's budget is a deadline of the run, and ends it as one.
+function internal.within_budget(seconds, fn, ...)
+  return limited(seconds, "deadline", fn, ...)
+end
+
 --- Runs `fn(...)`, and ends it when it takes longer than `limit`. Waits started inside, tasks included, end with
 --- the limit; a statement that runs on a server is cancelled.
 ---
@@ -270,22 +295,7 @@ end
 function task.with_timeout(limit, fn, ...)
   local seconds = args.check("task.with_timeout", "limit", limit, "duration")
   args.check("task.with_timeout", "fn", fn, "function")
-  local scope = host.scope_enter(seconds)
-  local outcome = internal.attempt(fn, ...)
-  local own = host.scope_code(scope)
-  host.scope_leave(scope)
-  if outcome[1] then
-    return table.unpack(outcome, 2, outcome.n)
-  end
-  local e = outcome[2]
-  if e.kind == "timeout" and e.code == own then
-    e.code = nil
-    -- Children that ended for the same reason have nothing to add.
-    local running = internal.current_task()
-    running.expired = running.expired or {}
-    running.expired[own] = true
-  end
-  internal.rethrow(e)
+  return limited(seconds, nil, fn, ...)
 end
 
 --- Runs `fn(...)` out of reach of cancellation, timeouts around it and the first Ctrl-C.
