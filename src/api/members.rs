@@ -4,6 +4,31 @@ use super::lookup::Entry;
 use super::model::{Api, Class, Field, Function};
 
 impl Api {
+    /// A method that does what its parent's does, in another way, need not say it again.
+    pub(super) fn inherit(&mut self) {
+        let known = self.clone();
+        for class in &mut self.classes {
+            let ancestors: Vec<&Class> = known
+                .class(&class.name)
+                .map_or_else(Vec::new, |class| known.ancestry(class));
+            for method in class.methods.iter_mut().filter(|one| one.doc.is_empty()) {
+                let inherited = ancestors
+                    .iter()
+                    .skip(1)
+                    .flat_map(|ancestor| &ancestor.methods)
+                    .find(|other| other.short_name() == method.short_name());
+                if let Some(other) = inherited {
+                    *method = Function {
+                        name: method.name.clone(),
+                        span: method.span.clone(),
+                        inherited: true,
+                        ..other.clone()
+                    };
+                }
+            }
+        }
+    }
+
     /// The public members of a module or handle, sorted: all of them, or the methods only.
     pub fn members(&self, owner: &str, methods: bool) -> Vec<String> {
         let (functions, fields) = self.belongings(owner);

@@ -10,6 +10,7 @@ mod members;
 mod model;
 mod pages;
 mod parse;
+mod place;
 mod scan;
 mod spec;
 mod stubs;

@@ -6,33 +6,9 @@ use std::collections::BTreeMap;
 use super::comment;
 use super::file::{File, module_of};
 use super::model::{Api, Class, Field, Function, Module, Param, Span};
+use super::place::Place;
 use super::scan::{Declaration, Item};
 use super::types;
-
-/// A method that does what its parent's does, in another way, need not say it again.
-fn inherit(api: &mut Api) {
-    let known = api.clone();
-    for class in &mut api.classes {
-        let ancestors: Vec<&Class> = known
-            .class(&class.name)
-            .map_or_else(Vec::new, |class| known.ancestry(class));
-        for method in class.methods.iter_mut().filter(|one| one.doc.is_empty()) {
-            let inherited = ancestors
-                .iter()
-                .skip(1)
-                .flat_map(|ancestor| &ancestor.methods)
-                .find(|other| other.short_name() == method.short_name());
-            if let Some(other) = inherited {
-                *method = Function {
-                    name: method.name.clone(),
-                    span: method.span.clone(),
-                    inherited: true,
-                    ..other.clone()
-                };
-            }
-        }
-    }
-}
 
 /// Tags that tell editors something and nobody else.
 const FOR_EDITORS: [&str; 13] = [
@@ -80,7 +56,7 @@ pub fn read(files: Vec<(String, Cow<'static, str>)>) -> Api {
     }
     let mut api = reader.api;
     api.classes.extend(reader.classes.into_values());
-    inherit(&mut api);
+    api.inherit();
     api.aliases.sort_by(|a, b| a.name.cmp(&b.name));
     api.modules.sort_by(|a, b| a.name.cmp(&b.name));
     api.sources = files;
@@ -416,30 +392,6 @@ impl Reader {
                 name: name.to_string(),
                 ..Class::default()
             })
-    }
-}
-
-enum Place {
-    Global,
-    Module(String),
-    Class(String),
-}
-
-impl Place {
-    fn is_class(&self) -> bool {
-        matches!(self, Place::Class(_))
-    }
-
-    fn full_name(&self, name: &str, method: bool) -> String {
-        let separator = if method { ':' } else { '.' };
-        match self {
-            Place::Global => name.to_string(),
-            Place::Module(module) => format!("{module}{separator}{name}"),
-            Place::Class(class) => {
-                let short = class.strip_prefix("rpitr.").unwrap_or(class);
-                format!("{short}{separator}{name}")
-            }
-        }
     }
 }
 

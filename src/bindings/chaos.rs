@@ -167,14 +167,19 @@ fn sessions(host: &HostTable) -> mlua::Result<()> {
             Ok(list)
         }
     })?;
-    // This program again, with the same arguments, until it ends by itself; its exit code.
+    // This program again, with the same arguments, until it ends by itself; then this process ends with its exit code.
     host.waiting("supervise", |lua, ()| async move {
         let foreground = shared(&lua)?.roots.foreground.clone();
         foreground.set(Target::Worker);
         let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-        let ended = supervise(&arguments).await;
-        foreground.set(Target::Run);
-        Ok(ended?)
+        match supervise(&arguments).await {
+            // Everything was said and cleaned up there.
+            Ok(code) => std::process::exit(code),
+            Err(error) => {
+                foreground.set(Target::Run);
+                Err::<(), _>(error.into())
+            }
+        }
     })?;
     host.function("is_supervised", |_, ()| Ok(is_supervised()))?;
     host.function("chaos_kill_self", |_, ()| {

@@ -33,10 +33,13 @@ fn summary(source: &str) -> &str {
         .unwrap_or_default()
 }
 
-/// What a shell sources to complete the command line.
+/// What a shell sources to complete the command line. The grammar knows no drills; bash asks for them.
 pub fn completions(shell: clap_complete::Shell) -> i32 {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "rpitr", &mut text);
+    if shell == clap_complete::Shell::Bash {
+        text.extend_from_slice(include_bytes!("completions.bash"));
+    }
     put(&text)
 }
 

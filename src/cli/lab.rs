@@ -119,6 +119,9 @@ async fn list(runtime: &LocalRuntime, json: bool) -> Result<i32, Failure> {
                     },
                 );
             }
+            if let Some(folder) = record.run_folder.as_ref().filter(|_| !record.owner_alive()) {
+                println!("  unfinished run: rpitr chaos resume {}", folder.display());
+            }
         }
         if entries.is_empty() {
             println!("no labs");

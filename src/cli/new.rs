@@ -69,7 +69,8 @@ fn split(name: &str) -> Result<(PathBuf, String), Failure> {
     let path = Path::new(name);
     let file = path.file_name().and_then(|file| file.to_str());
     let stem = file.unwrap_or_default().trim_end_matches(".lua");
-    let fine = stem.starts_with(|c: char| c.is_ascii_alphabetic())
+    let fine = !name.ends_with('/')
+        && stem.starts_with(|c: char| c.is_ascii_alphabetic())
         && stem
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));

@@ -84,14 +84,14 @@ fn write_settings(path: &Path, yes: bool) -> Result<&'static str, Failure> {
     };
     let Ok(Value::Object(mut settings)) = serde_json::from_str(&present) else {
         let message = format!("{} is not plain JSON and stays as it is", path.display());
-        return Err(by_hand(Failure::new(Kind::State, message)));
+        return Err(by_hand(message));
     };
     match add_library(&mut settings) {
         Some(true) => {}
         Some(false) => return Ok("up to date"),
         None => {
             let message = format!("the library in {} is no list", path.display());
-            return Err(by_hand(Failure::new(Kind::State, message)));
+            return Err(by_hand(message));
         }
     }
     let what = format!("this adds \"{STUBS}\" to the library in {}", path.display());
@@ -105,8 +105,9 @@ fn write_settings(path: &Path, yes: bool) -> Result<&'static str, Failure> {
     Ok("the stubs added")
 }
 
-fn by_hand(failure: Failure) -> Failure {
-    failure
+/// Settings that cannot be added to.
+fn by_hand(message: String) -> Failure {
+    Failure::new(Kind::State, message)
         .code("settings")
         .hint(format!("add \"{STUBS}\" to workspace.library by hand"))
 }

@@ -47,7 +47,7 @@ impl From<Error> for Failure {
                 .hint("give the folder a chaos or stress run wrote"),
             Error::Unfinished { .. } => Failure::new(Kind::Verify, error.to_string())
                 .code("unfinished")
-                .hint("rpitr chaos replay DIR runs its schedule again"),
+                .hint("rpitr chaos resume DIR goes on with it, rpitr chaos replay DIR runs its schedule again"),
             Error::Log(error) => error.into(),
             Error::Wal(error) => error.into(),
         }

@@ -42,8 +42,7 @@ local task = require "rpitr.task"
 ---@field args? table<string, rpitr.drill.Argument>
 ---@field budget? rpitr.Duration  deadline of the whole drill
 ---@field expect? string[]  what must hold at the end: a metric, an operator and a value, as "rto < 90s", "rows_lost == 0", "failover.p95 < 15s"
----@field supervised? boolean  a process of its own does the work; when that is killed, another one is started with
----  `--resume DIR`, the bundle of the chaos run it was in, among its arguments. The drill must declare the argument
+---@field supervised? boolean  a process of its own does the work; when that is killed, another one is started with `--resume DIR`, the bundle of the chaos run it was in, among its arguments. The drill must declare the argument
 ---@field run fun(d: rpitr.DrillRun, arg: table<string, any>)  the drill itself, with the values of its arguments
 
 --- A drill that was declared; a file returns it.

@@ -1,8 +1,10 @@
 //! The pages under docs/reference are what the comments say now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+
+use rpitr::api::{Api, Class, stubs};
 
 use crate::common::Bench;
 
@@ -78,6 +80,45 @@ fn headings(text: &str) -> impl Iterator<Item = String> {
                 .map(|c| if c == ' ' { '-' } else { c })
                 .collect()
         })
+}
+
+/// What `rpitr setup` writes for editors says the same as the comments.
+#[test]
+fn stubs_are_lua_and_say_the_same() {
+    let api = Api::embedded();
+    let lua = mlua::Lua::new();
+    let mut files = Vec::new();
+    for (path, text) in stubs(api) {
+        let compiled = lua.load(&text).into_function();
+        assert!(compiled.is_ok(), "{path}: {compiled:?}");
+        let name = path.trim_start_matches("rpitr/").trim_end_matches(".lua");
+        let place = if api.module(name).is_some() {
+            "rpitr"
+        } else {
+            "meta"
+        };
+        files.push((format!("{place}/{name}.lua"), text.into()));
+    }
+    let again = Api::of(files);
+    assert_eq!(again.problems, Vec::<String>::new());
+    let signatures = |api: &Api| -> BTreeSet<String> {
+        let public = api.functions().filter(|one| !one.private && !one.inherited);
+        public
+            .map(|one| format!("{} {}", one.signature(), one.return_types()))
+            .collect()
+    };
+    assert_eq!(signatures(&again), signatures(api));
+    assert!(signatures(api).len() > 250);
+    let fields = |api: &Api| -> BTreeSet<String> {
+        let of = |class: &Class| -> Vec<String> {
+            let public = class.fields.iter().filter(|field| !field.private);
+            public
+                .map(|field| format!("{}.{} {}", class.name, field.name, field.ty))
+                .collect()
+        };
+        api.classes.iter().flat_map(of).collect()
+    };
+    assert_eq!(fields(&again), fields(api));
 }
 
 #[test]

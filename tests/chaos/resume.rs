@@ -118,6 +118,9 @@ fn a_run_killed_at_any_moment_is_resumed_and_nothing_is_lost() {
     kill_all_of(run);
     // Whoever asked for the bundle finds the servers there.
     bench.run(&["lab", "gc"]).expect(0);
+    bench
+        .run(&["lab", "ls"])
+        .says(&format!("chaos resume {}", bundle.display()));
 
     let mut run = bench.start(&["chaos", "resume", &bundle.display().to_string()]);
     eventually("the second epoch", || {
@@ -176,6 +179,12 @@ fn the_supervisor_goes_on_when_only_its_worker_is_killed_and_passes_signals_on()
     let done = run.finish();
     done.expect(130);
     assert_eq!(done.stderr.matches("cleaning up").count(), 1, "{done:?}");
+    bench.assert_clean(&[]);
+
+    // A deadline is told once, too.
+    let done = bench.run(&["chaos", "--timeout=5s"]);
+    done.expect(13);
+    assert_eq!(done.stderr.matches("deadline of 5s").count(), 1, "{done:?}");
     bench.assert_clean(&[]);
 }
 

@@ -378,3 +378,66 @@ fn scripts_that_nest_without_end_are_read() {
     assert_eq!(found.len(), 2, "{run:?}");
     assert!(found.iter().all(|one| one["rule"] == "undeclared"));
 }
+
+/// The words bash offers behind these, of which the last is being typed.
+fn offered(bench: &Bench, words: &str) -> Vec<String> {
+    let program = bench.program.display();
+    let script = format!(
+        "source completions; COMP_WORDS=({program} {words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+         _rpitr_drills {program} \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD - 1]}}\"; \
+         printf '%s\\n' \"${{COMPREPLY[@]}}\""
+    );
+    let mut command = std::process::Command::new("bash");
+    let output = command
+        .args(["-c", &script])
+        .current_dir(bench.dir())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(str::to_string).collect()
+}
+
+#[test]
+fn bash_completes_drills_and_their_own_flags() {
+    let bench = Bench::new();
+    let run = bench.run(&["completions", "bash"]);
+    run.expect(0);
+    bench.script("completions", &run.stdout);
+    assert_eq!(offered(&bench, "full_r"), ["full_recovery"]);
+    assert_eq!(offered(&bench, "help full_r"), ["full_recovery"]);
+    assert!(offered(&bench, "pitr --pl").contains(&"--plant".to_string()));
+    assert!(offered(&bench, "run pitr --pl").contains(&"--plant".to_string()));
+    assert!(offered(&bench, "che").contains(&"check".to_string()));
+    assert!(!offered(&bench, "list --pl").contains(&"--plant".to_string()));
+}
+
+/// A Lua language server, where one is installed, understands what `setup` writes.
+#[test]
+fn a_language_server_reads_the_stubs() {
+    let bench = Bench::new();
+    bench.run(&["setup"]).expect(0);
+    for kind in ["drill", "script", "chaos", "test"] {
+        bench
+            .run(&["new", &format!("my_{kind}"), "--kind", kind])
+            .expect(0);
+    }
+    let server = || {
+        let mut command = std::process::Command::new("emmylua_check");
+        command.arg(".").current_dir(bench.dir()).output()
+    };
+    let Ok(output) = server() else {
+        eprintln!("SKIPPED: emmylua_check is not installed");
+        return;
+    };
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{told}");
+    bench.script(
+        "bad.lua",
+        "lab.postgress()\nlocal pg = lab.postgres()\npg:stpo()\n",
+    );
+    let told = String::from_utf8_lossy(&server().unwrap().stdout).into_owned();
+    assert!(
+        told.contains("postgress") && told.contains("stpo"),
+        "{told}"
+    );
+}

@@ -53,6 +53,7 @@ pages! {
     operating_pitr: "docs/operating-pitr.md",
     troubleshooting: "docs/troubleshooting.md",
     wal: "docs/wal.md",
+    reports: "docs/reports.md",
 }
 
 /// Files that a reason names exist, and hold the words of the commands: what one says is run elsewhere is.

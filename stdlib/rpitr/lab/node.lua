@@ -397,7 +397,6 @@ end
 
 --- Raises unless nodes of this run can read the node's archive and backups; those of its own lab always can.
 ---@error state  code "lab_in_use"
----@private
 function Node:assert_readable() end
 
 -- Logs -------------------------------------------------------------------------------------------------
