@@ -158,6 +158,17 @@ fn a_session_on_a_kept_lab() {
     for said in ["t\n(1 row)", "\"on\"", "restored   sandbox", &id] {
         assert!(out.contains(said), "{said}: {out}\n{err}");
     }
+    // A saved session finds the lab again.
+    let saved = bench.dir().join("saved.lua").display().to_string();
+    let (_, err, code) = attach(
+        &id,
+        &format!("standby:status() == 'standby'\n:save {saved}\n"),
+    );
+    assert_eq!(code, Some(0), "{err}");
+    let run = bench.run(&[&saved]);
+    run.expect(0);
+    assert_eq!(run.stdout, "true\n");
+
     // What the session made is gone, the lab is not.
     let labs = bench.labs();
     assert_eq!(labs[0]["condition"], "kept");

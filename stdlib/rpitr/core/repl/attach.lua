@@ -72,11 +72,12 @@ function attach.to(session, name)
   assert_up(there)
   session.attached[#session.attached + 1] = there
   session.label, session.database = there.name, database_of(there)
-  local said = {}
+  local said, saved = {}, { ("local there = lab.attach %q"):format(there.name) }
   for _, known in ipairs(sorted(there.nodes)) do
     local node = there.nodes[known]
     local called = variable(session, known)
     session.env[called] = node
+    saved[#saved + 1] = ("local %s = there.nodes[%q]"):format(called, known)
     said[#said + 1] = called == known and known or ("%s (%s)"):format(called, known)
   end
   -- Roles are names, too, where nobody has them.
@@ -84,8 +85,11 @@ function attach.to(session, name)
     local node = there.nodes[known]
     if rawget(session.env, node.role) == nil and variable(session, node.role) == node.role then
       session.env[node.role] = node
+      saved[#saved + 1] = ("local %s = there.nodes[%q]"):format(node.role, known)
     end
   end
+  -- What `:save` writes must find them, too.
+  session.inputs[#session.inputs + 1] = { text = table.concat(saved, "\n") }
   local lines = { ("attached to %s: %s"):format(there.name, table.concat(said, ", ")) }
   local owner = there.owner and there:owner()
   if owner then

@@ -234,7 +234,9 @@ command("save", "FILE", "write what was typed as a script", function(session, re
     lines[#lines + 1] = expression and ("print(%s)"):format((input.text:gsub(";%s*$", ""))) or input.text
   end
   host.fs_write(rest, table.concat(lines, "\n") .. "\n")
-  host.print(("%d statements saved: rpitr %s runs them"):format(#session.inputs, rest))
+  host.print(
+    ("%d statement%s saved: rpitr %s runs them"):format(#session.inputs, #session.inputs == 1 and "" or "s", rest)
+  )
 end)
 
 command("quit", "", "leave, as Ctrl-D does; in a breakpoint: go on", function(session)
