@@ -23,6 +23,10 @@ local wal = primary:value("SELECT $1::pg_lsn - $2::pg_lsn", tostring(primary:lsn
 local base = pitr.catalog(primary)[1].bytes
 
 local bundle = bundle_of.open(dir)
+-- What is restored already would not be restored again.
+for _, name in ipairs(fs.list(bundle:path "restores")) do
+  fs.remove(bundle:path("restores/" .. name))
+end
 local list = bundle:draw("side by side", COUNT, 0)
 local started = timer.now()
 targets.restore_all(bundle, primary, list, 2)
