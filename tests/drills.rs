@@ -282,6 +282,28 @@ fn a_dry_run_starts_nothing() {
 }
 
 #[test]
+fn what_cannot_say_what_it_would_do_refuses_a_dry_run() {
+    let bench = Bench::new();
+    let script = bench.dir().join("plain.lua");
+    fs::write(&script, "fs.write('made', 'x') lab.postgres {}").unwrap();
+    let script = script.display().to_string();
+    for arguments in [
+        &["--dry-run", &script][..],
+        &["--dry-run", "-e", "lab.postgres {}"],
+        &["lab", "gc", "--all", "--dry-run"],
+        &["new", "made", "--dry-run"],
+        &["setup", "--dry-run"],
+        &["chaos", "heal", "--dry-run"],
+    ] {
+        let run = bench.run(arguments);
+        run.expect(2);
+        run.says("--dry-run is for drills");
+    }
+    bench.run(&["lab", "ls", "--dry-run"]).expect(0);
+    assert!(bench.leftovers().is_empty());
+}
+
+#[test]
 fn nothing_prompts_without_a_terminal() {
     let bench = Bench::new();
     let (_, run) = bench.drill(&with(PITR, &["--to", "ask"]), 0);

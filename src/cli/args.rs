@@ -58,7 +58,7 @@ pub struct Global {
     /// Show every frame of an error
     #[arg(global = true, long, action = ArgAction::SetTrue)]
     pub trace: bool,
-    /// Show what would be done, do nothing
+    /// Show what a drill would do, start nothing
     #[arg(global = true, long, action = ArgAction::SetTrue)]
     pub dry_run: bool,
     /// Do not ask, assume yes

@@ -38,7 +38,7 @@ async fn sweep_now(journal: Option<&Path>) -> Result<i32, Failure> {
     let mut code = exit::PASS;
     for fault in &swept {
         match &fault.failure {
-            None => println!("{}: {} healed", fault.lab, fault.what),
+            None => outln!("{}: {} healed", fault.lab, fault.what),
             Some(failure) => {
                 eprintln!("rpitr: {}: {}: {failure}", fault.lab, fault.what);
                 code = exit::CLEANUP;
@@ -46,7 +46,7 @@ async fn sweep_now(journal: Option<&Path>) -> Result<i32, Failure> {
         }
     }
     if swept.is_empty() {
-        println!("nothing to heal");
+        outln!("nothing to heal");
     }
     Ok(code)
 }

@@ -88,7 +88,7 @@ fn examine(global: &Global, known: &Known, source: &Source, json: bool) -> Verdi
     match engine::run(options(global), Program::Check, source, &[]).checked {
         Some(Ok(what)) => {
             if !json {
-                println!("{}: {what}", source.name);
+                outln!("{}: {what}", source.name);
             }
             Verdict::Clean
         }
@@ -120,7 +120,7 @@ fn error_of(source: &Source, finding: &Finding) -> ErrorValue {
 
 fn show(global: &Global, source: &Source, error: &ErrorValue, json: bool) {
     if json {
-        println!("{}", line_of(source, error));
+        outln!("{}", line_of(source, error));
         return;
     }
     let printer = Printer::new(global.color, global.quiet);

@@ -53,10 +53,10 @@ pub async fn list() {
             service.environment, service.project
         );
         if here != title {
-            println!("{here}");
+            outln!("{here}");
             title = here;
         }
-        println!("{}", line(&service));
+        outln!("{}", line(&service));
     }
 }
 
@@ -113,7 +113,7 @@ impl Site {
             LabCommand::Stop { .. } => {
                 let (compose, environment) = self.compose()?;
                 environment.stop(&compose, &self.engine)?;
-                println!("{} stopped", self.environment.name);
+                outln!("{} stopped", self.environment.name);
                 Ok(exit::PASS)
             }
             LabCommand::Start { .. } => {
@@ -124,7 +124,7 @@ impl Site {
             }
             LabCommand::Ps { .. } => {
                 for service in self.services()? {
-                    println!("{}", line(&service));
+                    outln!("{}", line(&service));
                 }
                 Ok(exit::PASS)
             }
@@ -178,7 +178,7 @@ impl Site {
         } else {
             "containers and networks"
         };
-        println!("{}: {what} removed", environment.name);
+        outln!("{}: {what} removed", environment.name);
         Ok(exit::PASS)
     }
 
@@ -238,12 +238,13 @@ impl Site {
         };
         for service in &services {
             if services.len() > 1 {
-                println!("==> {} <==", service.name);
+                outln!("==> {} <==", service.name);
             }
             let log = self
                 .runtime
                 .block_on(self.engine.service_log(&service.container));
-            print!("{}", log.map_err(RuntimeError::from)?);
+            let log = log.map_err(RuntimeError::from)?;
+            let _ = std::io::Write::write_all(&mut std::io::stdout(), log.as_ref());
         }
         Ok(exit::PASS)
     }

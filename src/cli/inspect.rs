@@ -20,7 +20,7 @@ pub fn list() -> i32 {
         .max()
         .unwrap_or(0);
     for (name, summary) in entries {
-        println!("{name:width$}  {summary}");
+        outln!("{name:width$}  {summary}");
     }
     exit::PASS
 }

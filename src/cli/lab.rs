@@ -54,7 +54,7 @@ async fn dispatch(command: &LabCommand) -> Result<i32, Failure> {
         LabCommand::Stop { lab } => {
             for node in Lab::open(&runtime, lab)?.members().await? {
                 node.stop(StopMode::Fast, STOP_LIMIT).await?;
-                println!("{} stopped", node.name());
+                outln!("{} stopped", node.name());
             }
             Ok(exit::PASS)
         }
@@ -64,7 +64,7 @@ async fn dispatch(command: &LabCommand) -> Result<i32, Failure> {
                 let lab = Lab::open(&runtime, lab)?;
                 refuse_live(&runtime, &lab.record())?;
                 lab.destroy().await?;
-                println!("{} removed", lab.id());
+                outln!("{} removed", lab.id());
             }
             Ok(exit::PASS)
         }
@@ -95,18 +95,18 @@ async fn list(runtime: &LocalRuntime, json: bool) -> Result<i32, Failure> {
             .iter()
             .map(|(record, nodes)| lab_json(record, runtime.registry().condition(record), nodes))
             .collect();
-        println!("{}", serde_json::json!({ "schema": 1, "labs": labs }));
+        outln!("{}", serde_json::json!({ "schema": 1, "labs": labs }));
     } else {
         for (record, nodes) in &entries {
             let script = record.script.as_deref().unwrap_or("-");
-            println!(
+            outln!(
                 "{}  {}  {script}  {}",
                 record.id,
                 runtime.registry().condition(record),
                 record.created_at
             );
             for (node, status) in nodes {
-                println!(
+                outln!(
                     "  {:<12} {:<9} PostgreSQL {:<3} port {}{}",
                     node.name,
                     status,
@@ -120,11 +120,11 @@ async fn list(runtime: &LocalRuntime, json: bool) -> Result<i32, Failure> {
                 );
             }
             if let Some(folder) = record.run_folder.as_ref().filter(|_| !record.owner_alive()) {
-                println!("  unfinished run: rpitr chaos resume {}", folder.display());
+                outln!("  unfinished run: rpitr chaos resume {}", folder.display());
             }
         }
         if entries.is_empty() {
-            println!("no labs");
+            outln!("no labs");
         }
     }
     for error in unreadable {
@@ -177,9 +177,9 @@ async fn logs(lab: &Lab, name: Option<&str>) -> Result<i32, Failure> {
     for node in &nodes {
         let (log, _) = node.log_tail(0).await?;
         if nodes.len() > 1 {
-            println!("==> {} <==", node.name());
+            outln!("==> {} <==", node.name());
         }
-        print!("{log}");
+        let _ = std::io::Write::write_all(&mut std::io::stdout(), log.as_bytes());
     }
     Ok(exit::PASS)
 }
@@ -242,9 +242,9 @@ async fn start(lab: &Lab) -> Result<i32, Failure> {
                     options.settings = vec![("listen_addresses".into(), String::new())];
                 }
                 let started = node.start(options).await?;
-                println!("{} {}", node.name(), started.status);
+                outln!("{} {}", node.name(), started.status);
             }
-            status => println!("{} {status}", node.name()),
+            status => outln!("{} {status}", node.name()),
         }
     }
     Ok(exit::PASS)
@@ -270,30 +270,30 @@ async fn gc(runtime: &LocalRuntime, options: GcOptions) -> Result<i32, Failure> 
     let healed = sweep(runtime, sweeping).await?;
     for fault in &healed {
         match &fault.failure {
-            None => println!("{}: {} healed", fault.lab, fault.what),
+            None => outln!("{}: {} healed", fault.lab, fault.what),
             Some(failure) => eprintln!("rpitr: {}: {}: {failure}", fault.lab, fault.what),
         }
     }
     let report = runtime.gc(options).await?;
     for lab in &report.destroyed {
-        println!("{} removed ({} processes killed)", lab.id, lab.killed);
+        outln!("{} removed ({} processes killed)", lab.id, lab.killed);
     }
     for lab in &report.containers {
-        println!("{lab} removed (containers, networks, volumes)");
+        outln!("{lab} removed (containers, networks, volumes)");
     }
     for folder in &report.orphans {
-        println!("{} removed", folder.display());
+        outln!("{} removed", folder.display());
     }
     for (what, error) in &report.failed {
         eprintln!("rpitr: {what}: {error}");
     }
     let kept = report.spared.len();
     if kept > 0 {
-        println!("{kept} kept (rpitr lab gc --all removes them, too)");
+        outln!("{kept} kept (rpitr lab gc --all removes them, too)");
     }
     let removed = report.destroyed.len() + report.orphans.len() + report.containers.len();
     if removed == 0 && report.failed.is_empty() {
-        println!("nothing to remove");
+        outln!("nothing to remove");
     }
     Ok(if report.failed.is_empty() {
         exit::PASS

@@ -58,9 +58,9 @@ pub fn new(name: &str, kind: ScriptKind) -> Result<i32, Failure> {
     let own = stem.trim_end_matches("_test");
     write_new(&path, &template.replace("NAME", own))?;
     let path = path.display();
-    println!("{path} written. Next:");
-    println!("  rpitr check {path}");
-    println!("  {}{path}", kind.run());
+    outln!("{path} written. Next:");
+    outln!("  rpitr check {path}");
+    outln!("  {}{path}", kind.run());
     Ok(exit::PASS)
 }
 

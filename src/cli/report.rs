@@ -22,7 +22,7 @@ pub fn report(command: &ReportCommand) -> Result<i32, Failure> {
                 chrono::DateTime::parse_from_str(&document.finished, "%Y-%m-%d %H:%M:%S%.f%#z")
                     .map_or(0, |time| time.timestamp());
             write(folder, &document, finished, None)?;
-            println!("{}", folder.join("report.html").display());
+            outln!("{}", folder.join("report.html").display());
             Ok(exit::PASS)
         }
     }
@@ -41,12 +41,12 @@ fn compare(before: &Path, after: &Path, json: bool) -> Result<i32, Failure> {
             .iter()
             .map(|d| serde_json::json!({ "what": d.what, "before": d.before, "after": d.after, "change": word(d.change) }))
             .collect();
-        println!(
+        outln!(
             "{}",
             serde_json::json!({ "differences": list, "worse": worse })
         );
     } else if found.is_empty() {
-        println!("no difference worth a line");
+        outln!("no difference worth a line");
     } else {
         let rows: Vec<_> = found
             .iter()
@@ -95,7 +95,7 @@ fn trend(drill: Option<&str>, last: usize, json: bool) -> Result<i32, Failure> {
         let runs = history.runs(&name, last)?;
         if json {
             for run in &runs {
-                println!("{}", as_json(run));
+                outln!("{}", as_json(run));
             }
         } else {
             show_trend(&name, &runs);
@@ -112,7 +112,7 @@ fn as_json(run: &Run) -> serde_json::Value {
 }
 
 fn show_trend(name: &str, runs: &[Run]) {
-    println!("{name}");
+    outln!("{name}");
     let most = runs.iter().filter_map(|run| run.rto).fold(0.0, f64::max);
     let rows: Vec<_> = runs
         .iter()
@@ -137,7 +137,7 @@ fn show_trend(name: &str, runs: &[Run]) {
     passed.sort_by(f64::total_cmp);
     if let (Some(first), Some(last)) = (passed.first(), passed.last()) {
         let median = passed[passed.len() / 2];
-        println!(
+        outln!(
             "RTO of {} passed runs: median {median:.2} s, best {first:.2} s, worst {last:.2} s\n",
             passed.len()
         );
@@ -157,7 +157,7 @@ fn print_table<const N: usize>(head: [&str; N], rows: &[[String; N]]) {
             out.push_str(cell);
             out.push_str(&" ".repeat(width.saturating_sub(cell.chars().count()) + 2));
         }
-        println!("{}", out.trim_end());
+        outln!("{}", out.trim_end());
     };
     line(head);
     for row in rows {

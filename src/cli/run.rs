@@ -6,7 +6,11 @@ use std::path::Path;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
 
-use super::args::{Chaos, ChaosCommand, Cli, Command, Global, global_flags, split_trailing};
+use super::args::{
+    Chaos, ChaosCommand, Cli, Command, Global, LabCommand, ReportCommand, global_flags,
+    split_trailing,
+};
+use super::wal::WalCommand;
 use super::{archive, chaos, check, doc, inspect, lab, new, report, setup, test, verify, wal};
 use crate::engine::{Program, RunOptions, Source, find_script, run as run_engine, show_failure};
 use crate::exit;
@@ -30,6 +34,9 @@ pub fn run(arguments: &[OsString]) -> i32 {
         Err(error) => return usage(&error),
     };
     let global = cli.global;
+    if global.dry_run && cli.eval.is_none() && cli.command.as_ref().is_some_and(acts) {
+        return no_dry_run();
+    }
     if let Some(code) = cli.eval {
         let source = Source {
             name: "command line".into(),
@@ -78,6 +85,28 @@ pub fn run(arguments: &[OsString]) -> i32 {
     }
 }
 
+fn no_dry_run() -> i32 {
+    usage(&Cli::command().error(
+        clap::error::ErrorKind::ArgumentConflict,
+        "--dry-run is for drills: this command cannot say what it would do",
+    ))
+}
+
+/// Whether a command changes something, and is no drill, which knows `--dry-run` itself.
+fn acts(command: &Command) -> bool {
+    match command {
+        Command::Lab(LabCommand::Ls { .. } | LabCommand::Logs { .. }) => false,
+        Command::Wal(WalCommand::Watch(_) | WalCommand::Snapshot(_)) => true,
+        Command::Report(ReportCommand::Render { .. }) => true,
+        Command::Lab(_)
+        | Command::Repl { .. }
+        | Command::New { .. }
+        | Command::Setup { .. }
+        | Command::Test { .. } => true,
+        _ => false,
+    }
+}
+
 fn file_with(arguments: Vec<String>, file: &str, global: &Global) -> i32 {
     let (ours, theirs) = split_trailing(&arguments);
     let global = match merge(global, &ours) {
@@ -116,6 +145,7 @@ fn chaos_with(arguments: Vec<String>, global: &Global) -> i32 {
         Ok((global, ChaosCommand::Resume { dir, arguments })) => {
             drill_on("--resume", &dir, arguments, &global)
         }
+        Ok((global, ChaosCommand::Heal { .. })) if global.dry_run => no_dry_run(),
         Ok((global, ChaosCommand::Heal { journal })) => chaos::heal(&global, journal.as_deref()),
     }
 }

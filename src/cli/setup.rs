@@ -26,12 +26,12 @@ pub fn setup(global: &Global, dir: &Path) -> Result<i32, Failure> {
     }
     let written = write_stubs(&dir.join(STUBS))?;
     match written {
-        0 => println!("{}: up to date", dir.join(STUBS).display()),
-        count => println!("{}: {count} files written", dir.join(STUBS).display()),
+        0 => outln!("{}: up to date", dir.join(STUBS).display()),
+        count => outln!("{}: {count} files written", dir.join(STUBS).display()),
     }
     let settings = dir.join(SETTINGS);
     let said = write_settings(&settings, global.yes)?;
-    println!("{}: {said}", settings.display());
+    outln!("{}: {said}", settings.display());
     Ok(exit::PASS)
 }
 

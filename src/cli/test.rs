@@ -32,7 +32,7 @@ pub fn test(global: &Global, paths: &[PathBuf], only: Option<String>) -> i32 {
             None => {}
         }
         if matches!(outcome.code, exit::INTERRUPTED | exit::DEADLINE) {
-            println!("{total}");
+            outln!("{total}");
             return outcome.code;
         }
     }
@@ -45,7 +45,7 @@ pub fn test(global: &Global, paths: &[PathBuf], only: Option<String>) -> i32 {
         };
         return show_failure(&failure, global.color, global.error_format);
     }
-    println!("{total}");
+    outln!("{total}");
     if total.failed > 0 {
         exit::FAILED
     } else {

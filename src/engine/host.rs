@@ -109,7 +109,7 @@ fn reply<R: IntoLuaMulti>(lua: &Lua, result: Result<R, Failure>) -> mlua::Result
 fn only_looked_at() -> Failure {
     Failure::new(Kind::State, "the file does something while it is loaded")
         .code("inspecting")
-        .hint("move it into the drill's run; rpitr check and rpitr help start nothing")
+        .hint("move it into the drill's run; rpitr check, rpitr help and --dry-run start nothing")
 }
 
 /// The standard library checks what users pass, so this is the net below it.

@@ -126,7 +126,8 @@ async fn drive(
     arguments: &[String],
 ) -> mlua::Result<Outcome> {
     let options = RunOptions {
-        inspecting: matches!(program, Program::Help | Program::Check),
+        inspecting: matches!(program, Program::Help | Program::Check)
+            || (options.dry_run && matches!(program, Program::Run)),
         ..options
     };
     let engine = Engine::boot(options, printer, roots)?;

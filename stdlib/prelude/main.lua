@@ -82,6 +82,14 @@ local function execute(request)
   if inspect and not declares_drill(request.source) then
     return describe "a plain script"
   end
+  if host.options.dry_run and request.program == "run" and not declares_drill(request.source) then
+    raise {
+      kind = "arg",
+      code = "usage",
+      message = ("--dry-run is for drills: %s is a plain script, which cannot say what it would do"):format(request.name),
+      hint = "rpitr check reads it without running it",
+    }
+  end
   local result = chunk(table.unpack(request.arguments))
   if internal.suite then
     return internal.suite.run(request)

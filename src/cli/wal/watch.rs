@@ -269,7 +269,7 @@ impl Reporter {
     fn event(&self, kind: &str, text: &str, mut fields: Value) {
         let now = Utc::now();
         if !self.json {
-            println!("{}  {text}", now.format("%H:%M:%S"));
+            outln!("{}  {text}", now.format("%H:%M:%S"));
             return;
         }
         if let Some(fields) = fields.as_object_mut() {
@@ -277,7 +277,7 @@ impl Reporter {
             fields.shift_insert(0, "event".into(), json!(kind));
             fields.shift_insert(0, "at".into(), json!(at));
         }
-        println!("{fields}");
+        outln!("{fields}");
     }
 
     /// What changed. The first scan of a catalogue is a beginning, not news of each segment.
