@@ -112,16 +112,16 @@ return drill "full_recovery" {
   summary = "A lagging standby, a TRUNCATE CASCADE, recovery to the instant before it, and the proof.",
   tags = { "pitr", "exercise-4.1" },
   args = {
-    scale = { 1, "size of the shop: 1 is about 4 000 rows" },
-    clients = { 4, "concurrent writers" },
-    orders = { 150, "orders taken while the standby is cut off" },
-    rate = { 2000, "orders a second the writers aim at" },
+    scale = { 1, "size of the shop: 1 is about 4 000 rows", min = 0 },
+    clients = { 4, "concurrent writers", min = 1 },
+    orders = { 150, "orders taken while the standby is cut off", min = 1 },
+    rate = { 2000, "orders a second the writers aim at", min = 1 },
     to = {
       "",
       "recovery target: before:LSN, lsn:, xid:, name:, or a time with its offset; default: before what the WAL shows",
       check = pitr.target,
     },
-    version = { 0, "PostgreSQL major version; 0 is the newest installed" },
+    version = { 0, "PostgreSQL major version; 0 is the newest installed", min = 0 },
     plant = {
       "none",
       "a defect to plant, which the proof must catch: none, late, inclusive, delete-row",

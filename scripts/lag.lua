@@ -167,9 +167,9 @@ return drill "lag" {
     },
     watch = { false, "measure again and again, until the limit is exceeded or Ctrl-C" },
     every = { "2s", "how often, with --watch" },
-    times = { 0, "how many times, with --watch; 0 is for ever" },
-    transactions = { 25, "transactions the lab's standby falls behind" },
-    version = { 0, "PostgreSQL major version of the lab; 0 is the newest installed" },
+    times = { 0, "how many times, with --watch; 0 is for ever", min = 0 },
+    transactions = { 25, "transactions the lab's standby falls behind", min = 1 },
+    version = { 0, "PostgreSQL major version of the lab; 0 is the newest installed", min = 0 },
     plant = { "none", "a defect to plant, which the lab must catch: none, miscount", choices = { "none", "miscount" } },
   },
 

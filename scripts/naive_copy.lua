@@ -210,9 +210,9 @@ return drill "naive_copy" {
   summary = "A file copy of a live server: it starts clean and is wrong. Which check notices, and what is right.",
   tags = { "backup", "exercise-3.1" },
   args = {
-    orders = { 600, "orders taken before the first file is copied; a tenth more in the middle" },
-    clients = { 2, "concurrent writers" },
-    version = { 0, "PostgreSQL major version; 0 is the newest installed" },
+    orders = { 600, "orders taken before the first file is copied; a tenth more in the middle", min = 1 },
+    clients = { 2, "concurrent writers", min = 1 },
+    version = { 0, "PostgreSQL major version; 0 is the newest installed", min = 0 },
     plant = {
       "none",
       "a defect to plant, which the drill must catch: none, cold (the copy is not live), delete-row, keep-label",

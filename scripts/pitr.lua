@@ -79,8 +79,8 @@ return drill "pitr" {
         return WAYS[to] or pitr.target(to)
       end,
     },
-    scale = { 1, "size of the shop: 1 is about 4 000 rows" },
-    version = { 0, "PostgreSQL major version; 0 is the newest installed" },
+    scale = { 1, "size of the shop: 1 is about 4 000 rows", min = 0 },
+    version = { 0, "PostgreSQL major version; 0 is the newest installed", min = 0 },
     plant = {
       "none",
       "a defect to plant, which the proof must catch: none, late, inclusive, delete-row",

@@ -293,10 +293,10 @@ return drill "replication_lag" {
   summary = "An acknowledged row is lost in a failover to a lagging standby; and the ways not to lose it.",
   tags = { "replication", "exercise-2.1" },
   args = {
-    orders = { 40, "orders taken while the standby is cut off" },
-    clients = { 4, "concurrent writers" },
-    scale = { 0, "size of the shop: 1 is about 4 000 rows" },
-    version = { 0, "PostgreSQL major version; 0 is the newest installed" },
+    orders = { 40, "orders taken while the standby is cut off", min = 1 },
+    clients = { 4, "concurrent writers", min = 1 },
+    scale = { 0, "size of the shop: 1 is about 4 000 rows", min = 0 },
+    version = { 0, "PostgreSQL major version; 0 is the newest installed", min = 0 },
     plant = {
       "none",
       "a defect to plant, which the drill must catch: none, connected (no lag), skip-drain, asynchronous",

@@ -63,9 +63,9 @@ return drill "restore" {
         return to == "lsn" or to == "time" or pitr.target(to)
       end,
     },
-    orders = { 200, "orders taken before the mistake" },
+    orders = { 200, "orders taken before the mistake", min = 1 },
     synchronous = { false, "commits wait until the receiver has them on disk" },
-    version = { 0, "PostgreSQL major version; 0 is the newest installed" },
+    version = { 0, "PostgreSQL major version; 0 is the newest installed", min = 0 },
     plant = {
       "none",
       "a defect to plant, which the proof must catch: " .. table.concat(DEFECTS, ", "),

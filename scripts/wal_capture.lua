@@ -62,8 +62,8 @@ return drill "wal_capture" {
   tags = { "capture", "pitr" },
   args = {
     synchronous = { false, "commits wait until the receiver has them on disk: no acknowledged commit can be lost" },
-    orders = { 150, "orders taken between two events" },
-    version = { 0, "PostgreSQL major version; 0 is the newest installed" },
+    orders = { 150, "orders taken between two events", min = 1 },
+    version = { 0, "PostgreSQL major version; 0 is the newest installed", min = 0 },
     plant = {
       "none",
       "a defect to plant in the captured WAL, which must be named: " .. table.concat(DEFECTS, ", "),

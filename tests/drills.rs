@@ -255,6 +255,14 @@ fn wrong_arguments_start_nothing() {
             with(FULL, &["--scale", "two"]),
             "--scale must be an integer",
         ),
+        (
+            vec!["pitr", "--scale", "-1"],
+            "--scale must be at least 0, got -1",
+        ),
+        (
+            with(FULL, &["--clients", "0"]),
+            "--clients must be at least 1, got 0",
+        ),
         (with(FULL, &["--orders"]), "--orders needs a value"),
         (with(PITR, &["--to", "yesterday"]), "offset"),
         (with(PITR, &["--to", "xid:12x"]), "is not a transaction id"),
@@ -395,6 +403,48 @@ fn keep_failed_keeps_only_what_failed() {
     let bad = bench.suspicious_log_lines();
     assert!(bad.is_empty(), "in the server logs:\n{}", bad.join("\n"));
     bench.run(&["lab", "gc", "--all"]).expect(0);
+    bench.assert_clean(&[]);
+}
+
+/// Loses its server, or stops it, and goes on as if nothing was. What scripts catch says nothing of it.
+const LOST: &str = r#"
+return drill "lost" {
+  summary = "Loses its server.",
+  args = { stopped = { false, "stop it instead" } },
+  run = function(d, arg)
+    local north <close> = lab.postgres { name = "north" }
+    d:step("work", function()
+      if arg.stopped then
+        north:stop()
+      else
+        north:exec { "sh", "-c", "kill -9 $(head -1 '" .. north.data .. "/postmaster.pid')" }
+      end
+      timer.eventually(function()
+        local status = north:status()
+        return status == "crashed" or status == "stopped"
+      end)
+      local _, caught = pcall(north.connect, north)
+      assert(err.is(caught, "sql") and caught.detail == nil)
+      north:value "SELECT 1"
+    end)
+  end,
+}
+"#;
+
+#[test]
+fn a_server_that_died_under_a_drill_is_named() {
+    let bench = Bench::new();
+    let script = bench.script("lost.lua", LOST);
+    let run = bench.run(&[&script]);
+    run.expect(11);
+    run.says("error[sql/08001]");
+    run.says("node north is not running: it crashed or was killed; its log ends:");
+    run.says("database system is ready to accept connections");
+    run.says("hint: --keep=failed keeps the lab to look at");
+    let stopped = bench.run(&[&script, "--stopped"]);
+    stopped.expect(11);
+    stopped.says("error[sql/08001]");
+    assert!(!stopped.stderr.contains("is not running"), "{stopped:?}");
     bench.assert_clean(&[]);
 }
 

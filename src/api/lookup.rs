@@ -236,15 +236,18 @@ impl Api {
     /// The name that was probably meant.
     pub fn suggest(&self, name: &str) -> Option<&str> {
         let wanted = name.to_lowercase();
-        let names: Vec<(&str, String)> = self
-            .names()
-            .into_iter()
-            .map(|name| (name, name.to_lowercase()))
-            .collect();
-        let near = engine::nearest(&wanted, names.iter().map(|(_, lower)| lower.as_str()))?;
-        names
-            .iter()
-            .find(|(_, lower)| lower == near)
+        let names = self.names();
+        let last = |name: &str| {
+            let at = name.rfind(['.', ':']).map_or(0, |at| at + 1);
+            name[at..].to_lowercase()
+        };
+        // A word alone may be the last of a dotted name: restore, of pitr.restore.
+        let whole = names.iter().map(|name| (*name, name.to_lowercase()));
+        let parts = names.iter().map(|name| (*name, last(name)));
+        let keys: Vec<(&str, String)> = whole.chain(parts).collect();
+        let near = engine::nearest(&wanted, keys.iter().map(|(_, key)| key.as_str()))?;
+        keys.iter()
+            .find(|(_, key)| key == near)
             .map(|(name, _)| *name)
     }
 
@@ -333,6 +336,7 @@ end
         assert_eq!(found(&api, "lab.StopOptions.mode"), "lab.StopOptions.mode");
         assert_eq!(found(&api, "node:stopp"), "nothing");
         assert_eq!(api.suggest("node:stopp"), Some("Node:stop"));
+        assert_eq!(api.suggest("stopp"), Some("Node:stop"));
         assert_eq!(api.suggest("zebra"), None);
     }
 

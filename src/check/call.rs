@@ -49,6 +49,11 @@ impl Walk<'_> {
         let own = arguments.get(..skipped).unwrap_or_default();
         self.arguments(own, None, false);
         let rest = arguments.get(skipped..).unwrap_or_default();
+        let place = match &call.method {
+            Some(method) => &method.span,
+            None => &call.callee.span,
+        };
+        arguments::too_few(&mut self.report, &signature, rest, place);
         let fails = self.is_meant_to_fail(call);
         self.report.meant_to_fail += usize::from(fails);
         let (types, more) = self.arguments(rest, Some(&signature), true);

@@ -180,7 +180,11 @@ impl<'a> Reader<'a> {
                 } else {
                     Type::Unknown
                 };
-                signature.parameters.push(Parameter { name, ty });
+                signature.parameters.push(Parameter {
+                    name,
+                    ty,
+                    required: false,
+                });
             }
             self.take(",");
         }

@@ -181,7 +181,8 @@ fn signature(function: &api::Function) -> Signature {
             found.variadic = Some(ty);
         } else {
             let name = param.name.clone();
-            found.parameters.push(Parameter { name, ty });
+            let required = !param.optional && ty.is_known();
+            found.parameters.push(Parameter { name, ty, required });
         }
     }
     let is_rest = |returned: &&api::Return| returned.name.as_deref() == Some("...");

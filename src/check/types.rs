@@ -64,6 +64,8 @@ pub struct Signature {
 pub struct Parameter {
     pub name: String,
     pub ty: Type,
+    /// The function cannot be called without it.
+    pub required: bool,
 }
 
 impl Type {

@@ -376,6 +376,20 @@ pub fn global_flags() -> Vec<String> {
         .collect()
 }
 
+/// The names of the commands, for suggestions.
+pub fn command_names() -> Vec<String> {
+    let grammar = Cli::command();
+    let names = grammar.get_subcommands().map(|command| command.get_name());
+    names.map(str::to_string).collect()
+}
+
+/// Whether a name is a command with a help of its own. The drill that is also a command has a drill's help.
+pub fn has_help(name: &str) -> bool {
+    let grammar = Cli::command();
+    let found = grammar.find_subcommand(name);
+    found.is_some_and(|command| !command.is_disable_help_flag_set())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

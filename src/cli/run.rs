@@ -7,12 +7,14 @@ use std::path::Path;
 use clap::{CommandFactory, FromArgMatches, Parser};
 
 use super::args::{
-    Chaos, ChaosCommand, Cli, Command, Global, LabCommand, ReportCommand, global_flags,
-    split_trailing,
+    Chaos, ChaosCommand, Cli, Command, Global, LabCommand, ReportCommand, command_names,
+    global_flags, has_help, split_trailing,
 };
 use super::wal::WalCommand;
 use super::{archive, chaos, check, doc, inspect, lab, new, report, setup, test, verify, wal};
-use crate::engine::{Program, RunOptions, Source, find_script, run as run_engine, show_failure};
+use crate::engine::{
+    Program, RunOptions, Source, find_script, find_script_or, run as run_engine, show_failure,
+};
 use crate::exit;
 use crate::failure::{Failure, Kind};
 use crate::runtime::heed_supervisor;
@@ -56,7 +58,13 @@ pub fn run(arguments: &[OsString]) -> i32 {
             let _ = Cli::command().print_help();
             exit::PASS
         }
-        Some(Command::Help { file: Some(file) }) => with_script(&global, &file, |source| {
+        Some(Command::Help { file: Some(name) }) if has_help(&name) => {
+            match Cli::try_parse_from(["rpitr", &name, "--help"]) {
+                Ok(_) => exit::USAGE,
+                Err(help) => usage(&help),
+            }
+        }
+        Some(Command::Help { file: Some(file) }) => with_script(&global, &file, &[], |source| {
             start(&global, Program::Help, source, &[])
         }),
         Some(Command::Check { files, json }) => check::check(&global, &files, json),
@@ -79,7 +87,9 @@ pub fn run(arguments: &[OsString]) -> i32 {
         Some(Command::Verify { dir, json }) => verify::verify(&global, &dir, json),
         Some(Command::Run { file, arguments }) => file_with(arguments, &file, &global),
         Some(Command::File(words)) => match words.split_first() {
-            Some((file, arguments)) => file_with(arguments.to_vec(), file, &global),
+            Some((file, arguments)) => {
+                file_or_command(arguments.to_vec(), file, &command_names(), &global)
+            }
             None => exit::USAGE,
         },
     }
@@ -108,12 +118,22 @@ fn acts(command: &Command) -> bool {
 }
 
 fn file_with(arguments: Vec<String>, file: &str, global: &Global) -> i32 {
+    file_or_command(arguments, file, &[], global)
+}
+
+/// A script; `commands` are what else its name could have been meant to be.
+fn file_or_command(
+    arguments: Vec<String>,
+    file: &str,
+    commands: &[String],
+    global: &Global,
+) -> i32 {
     let (ours, theirs) = split_trailing(&arguments);
     let global = match merge(global, &ours) {
         Ok(global) => global,
         Err(error) => return usage(&error),
     };
-    with_script(&global, file, |source| {
+    with_script(&global, file, commands, |source| {
         let help = theirs
             .iter()
             .any(|argument| argument == "--help" || argument == "-h");
@@ -217,8 +237,17 @@ fn repl(global: &Global, attach: Option<String>, load: Option<String>) -> i32 {
     start(global, Program::Repl, &source, &arguments)
 }
 
-fn with_script(global: &Global, file: &str, action: impl FnOnce(&Source) -> i32) -> i32 {
-    match source(file) {
+fn with_script(
+    global: &Global,
+    file: &str,
+    commands: &[String],
+    action: impl FnOnce(&Source) -> i32,
+) -> i32 {
+    let found = match file {
+        "-" => standard_input(),
+        name => find_script_or(name, commands),
+    };
+    match found {
         Ok(source) => action(&source),
         Err(failure) => show_failure(&failure, global.color, global.error_format),
     }

@@ -55,6 +55,11 @@ pub struct Source {
 
 /// Finds a script on disk, with or without `.lua`, or among the embedded ones.
 pub fn find_script(name: &str) -> Result<Source, Failure> {
+    find_script_or(name, &[])
+}
+
+/// The same, where a command could have been meant.
+pub fn find_script_or(name: &str, commands: &[String]) -> Result<Source, Failure> {
     let candidates = [PathBuf::from(name), PathBuf::from(format!("{name}.lua"))];
     let mut folder = None;
     for path in &candidates {
@@ -88,14 +93,54 @@ pub fn find_script(name: &str) -> Result<Source, Failure> {
             folder.display()
         )));
     }
-    let known: Vec<&str> = scripts()
-        .map(|(name, _)| name.trim_end_matches(".lua"))
-        .collect();
     let failure = usage(format!("no such script: {name}"));
-    Err(match nearest(stem, known.iter().copied()) {
-        Some(found) => failure.hint(format!("did you mean \"{found}\"? rpitr list shows all")),
+    Err(match meant(name, stem, commands) {
+        Some(hint) => failure.hint(hint),
         None => failure.hint("give a path to a Lua file, or a name that rpitr list shows"),
     })
+}
+
+/// What was probably meant by a name that is no script: one that ships, a command, a Lua file near by.
+fn meant(name: &str, stem: &str, commands: &[String]) -> Option<String> {
+    let shipped = scripts().map(|(name, _)| {
+        let name = name.trim_end_matches(".lua");
+        let hint = format!("did you mean \"{name}\"? rpitr list shows all");
+        (name.to_string(), hint)
+    });
+    let commands = commands
+        .iter()
+        .map(|command| (command.clone(), format!("did you mean rpitr {command}?")));
+    let files = lua_files_beside(Path::new(name)).into_iter().map(|path| {
+        let hint = format!("did you mean \"{path}\"?");
+        (path.trim_end_matches(".lua").to_string(), hint)
+    });
+    let candidates: Vec<(String, String)> = shipped.chain(commands).chain(files).collect();
+    // Where a folder is named, a file of that folder is.
+    let wanted = name.strip_suffix(".lua").unwrap_or(name);
+    let names = || candidates.iter().map(|(name, _)| name.as_str());
+    let found = nearest(wanted, names()).or_else(|| nearest(stem, names()))?;
+    let hint = candidates.iter().find(|(name, _)| name == found);
+    hint.map(|(_, hint)| hint.clone())
+}
+
+/// The Lua files in the folder of a path, written as that path is.
+fn lua_files_beside(path: &Path) -> Vec<String> {
+    let parent = path.parent().unwrap_or(Path::new(""));
+    let folder = match parent.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => parent,
+    };
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let mut found: Vec<String> = entries
+        .flatten()
+        .map(|entry| parent.join(entry.file_name()))
+        .filter(|path| path.extension().is_some_and(|end| end == "lua"))
+        .map(|path| path.display().to_string())
+        .collect();
+    found.sort();
+    found
 }
 
 fn from_disk(path: &Path, bytes: Vec<u8>) -> Result<Source, Failure> {

@@ -19,7 +19,7 @@ pub use error_value::{ErrorValue, Frame, to_lua as failure_to_lua};
 pub use guard::{Guard, guard};
 pub use host::HostTable;
 pub use json::{from_lua as json_from_lua, to_lua as json_to_lua};
-pub use loader::{Source, find_script, library, nearest, scripts};
+pub use loader::{Source, find_script, find_script_or, library, nearest, scripts};
 pub use options::{ErrorFormat, Keep, RunOptions};
 pub use render::{RenderOptions, render, render_json};
 pub use run::{Outcome, Program, Tally, run, show_failure};

@@ -23,6 +23,7 @@ local module = {}
 local host, internal = ...
 local args = require "rpitr.core.args"
 local arguments = require "rpitr.drill.arguments"
+local casualties = require "rpitr.drill.casualties"
 local report = require "rpitr.report"
 local task = require "rpitr.task"
 
@@ -32,6 +33,7 @@ local task = require "rpitr.task"
 ---@field [2] string  what `--help` says of it
 ---@field type? "string"|"integer"|"number"|"boolean"  where there is no default to tell
 ---@field choices? any[]  the values it may have
+---@field min? number  the least it may be
 ---@field check? fun(value: any)  raises when a value cannot be right
 
 --- What `drill "name"` is given.
@@ -112,6 +114,7 @@ local function declare(name, spec)
       help = declared[2],
       kind = kind,
       choices = declared.choices,
+      min = declared.min,
       check = declared.check,
     }
   end
@@ -356,6 +359,9 @@ end
 
 local function run_with_cleanup(drill, run, values)
   local outcome = internal.attempt(drill.run, run, values)
+  if not outcome[1] then
+    casualties.tell(outcome[2])
+  end
   for i = #run.deferred, 1, -1 do
     internal.cleanup(run.deferred[i], not outcome[1] and outcome[2] or nil)
   end

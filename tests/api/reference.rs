@@ -191,6 +191,9 @@ fn an_unknown_name_is_a_usage_error_with_a_suggestion() {
         "{}",
         run.stderr
     );
+    let part = bench.run(&["doc", "restor"]);
+    part.expect(2);
+    part.says("did you mean pitr.restore?");
     bench.run(&["doc", "qqqqqqqq"]).expect(2);
     bench.run(&["doc", "pitr", "--markdown", "x"]).expect(2);
 }

@@ -184,6 +184,26 @@ const PLANTED: &[(&str, &str, &str)] = &[
         "did you mean \"require\"?",
         "local db = sql.connect { host = 'x', sslmode = ⟦'requir'⟧ }",
     ),
+    (
+        "bad_value",
+        "did you mean \"latest\"?",
+        "local pg <close> = lab.postgres()\nlocal r <close> = pitr.restore(pg, { to = ⟦'lastest'⟧ })",
+    ),
+    (
+        "bad_value",
+        "a time with a UTC offset",
+        "local t = pitr.target(⟦'2026-11-21 03:16:27'⟧)\nprint(t.kind)",
+    ),
+    (
+        "missing_argument",
+        "pitr.restore: options is required",
+        "local pg <close> = lab.postgres()\nlocal r <close> = ⟦pitr.restore⟧(pg)",
+    ),
+    (
+        "missing_argument",
+        "Node:follow: primary is required",
+        "local pg <close> = lab.postgres()\npg:⟦follow⟧()",
+    ),
     // Drills.
     (
         "unknown_argument",

@@ -149,6 +149,58 @@ fn embedded_scripts_run_by_name() {
 }
 
 #[test]
+fn commands_and_files_near_by_are_suggested() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("wrong_update.lua");
+    std::fs::write(&file, "print 'ran'").unwrap();
+    let said = |arguments: &[&str]| {
+        let output = command(arguments)
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let misspelt = folder.path().join("wrong_updte.lua");
+    for (arguments, wanted) in [
+        (vec!["lst"], "did you mean rpitr list?".to_string()),
+        (
+            vec!["wrong_updte.lua"],
+            "did you mean \"wrong_update.lua\"?".into(),
+        ),
+        (
+            vec!["wrong_updte"],
+            "did you mean \"wrong_update.lua\"?".into(),
+        ),
+        (
+            vec!["run", misspelt.to_str().unwrap()],
+            format!("did you mean \"{}\"?", file.display()),
+        ),
+        (vec!["zzzzzzzzzz"], "rpitr list shows".into()),
+    ] {
+        let told = said(&arguments);
+        assert!(told.contains(&wanted), "{arguments:?}: {told}");
+    }
+    // A command is no script to run.
+    assert!(!said(&["run", "lst"]).contains("rpitr list?"));
+}
+
+#[test]
+fn help_of_a_command_is_its_own() {
+    for name in ["wal", "lab", "check"] {
+        let help = rpitr(&["help", name]);
+        assert_eq!(help.code, Some(0), "{help:?}");
+        assert_eq!(help.stdout, rpitr(&[name, "--help"]).stdout);
+        assert!(
+            help.stdout.contains(&format!("Usage: rpitr {name}")),
+            "{help:?}"
+        );
+    }
+    // The drill of that name has a drill's help.
+    assert!(rpitr(&["help", "chaos"]).stdout.contains("--writers"));
+}
+
+#[test]
 fn the_standard_library_can_be_replaced_on_disk() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("rpitr")).unwrap();

@@ -2,7 +2,7 @@
 
 use crate::check::finding::Rule;
 use crate::check::report::Report;
-use crate::check::syntax::{Call, Expression, Kind, Name};
+use crate::check::syntax::{Call, Expression, Kind, Name, Span};
 use crate::check::types::Signature;
 
 /// More arguments than the function takes. What stands behind the last one is dropped in silence,
@@ -39,6 +39,20 @@ pub fn too_many(report: &mut Report, signature: &Signature, arguments: &[Express
             arguments.len()
         );
         report.add(Rule::TooManyArguments, &arguments[most].span, message, None);
+    }
+}
+
+/// Fewer arguments than the function needs. Functions that may be called in several ways are left
+/// to run time.
+pub fn too_few(report: &mut Report, signature: &Signature, arguments: &[Expression], call: &Span) {
+    let open = arguments.last().is_some_and(Expression::is_multiple);
+    if signature.name.is_empty() || open || !signature.overloads.is_empty() {
+        return;
+    }
+    let behind = signature.parameters.iter().skip(arguments.len());
+    for parameter in behind.filter(|parameter| parameter.required) {
+        let message = format!("{}: {} is required", signature.name, parameter.name);
+        report.add(Rule::MissingArgument, call, message, None);
     }
 }
 

@@ -27,6 +27,11 @@ pub const BYTES: &[(&str, f64)] = &[
     ("TB", 1_099_511_627_776.0),
 ];
 
+/// Recovery targets that are a word.
+const TARGETS: [&str; 2] = ["latest", "immediate"];
+/// Those below are PostgreSQL's own.
+const FIRST_XID: u64 = 3;
+
 /// What a number and a unit come to: `250ms`, `5 s`.
 pub fn measure(text: &str, units: &[(&str, f64)]) -> Option<f64> {
     let split = text
@@ -55,6 +60,22 @@ fn is_range(text: &str) -> bool {
     }
 }
 
+/// Whether a text is a recovery target, as `stdlib/rpitr/pitr/target.lua` reads it.
+fn is_target(text: &str) -> bool {
+    if TARGETS.contains(&text) || text.parse::<Lsn>().is_ok() {
+        return true;
+    }
+    match text.split_once(':') {
+        Some(("lsn" | "before", lsn)) => lsn.parse::<Lsn>().is_ok(),
+        Some(("xid", id)) => {
+            !id.starts_with(['0', '+']) && id.parse::<u64>().is_ok_and(|id| id >= FIRST_XID)
+        }
+        Some(("name", name)) => (1..=63).contains(&name.len()),
+        Some(("time", time)) => parse_time(time).is_ok(),
+        _ => parse_time(text).is_ok(),
+    }
+}
+
 /// Whether a value fits: yes, no, or nobody can tell.
 fn fits(known: &Known, part: &Type, value: &Expression) -> Option<bool> {
     let text = value.literal();
@@ -63,6 +84,7 @@ fn fits(known: &Known, part: &Type, value: &Expression) -> Option<bool> {
             ("rpitr.Duration", Some(text)) => return Some(measure(text.trim(), SECONDS).is_some()),
             ("rpitr.Size", Some(text)) => return Some(measure(text.trim(), BYTES).is_some()),
             ("rpitr.chaos.Range", Some(text)) => return Some(is_range(text)),
+            ("rpitr.pitr.To", Some(text)) => return Some(is_target(text)),
             ("rpitr.Duration" | "rpitr.Size", None) => {
                 return match value.kind {
                     Kind::Integer | Kind::Float => Some(true),
@@ -186,6 +208,11 @@ fn wanted(known: &Known, expected: &Type, value: &Expression) -> (String, Option
     if named("rpitr.chaos.Range") {
         return ("a duration or a range such as \"5..20s\"".into(), None);
     }
+    if named("rpitr.pitr.To") {
+        let words = "a recovery target: latest, immediate, lsn:, before:, xid:, name:, or a time with a UTC offset";
+        let near = |text| suggest(text, TARGETS.into_iter(), |near| format!("\"{near}\""));
+        return (words.into(), value.literal().and_then(near));
+    }
     if named("rpitr.Size") {
         return ("a size such as \"16MB\"".into(), None);
     }
@@ -242,6 +269,35 @@ fn shown(value: &Expression) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn targets_are_those_of_the_library() {
+        for text in [
+            "latest",
+            "immediate",
+            "0/3000148",
+            "lsn:0/3000148",
+            "before:0/3000148",
+            "xid:1234",
+            "name:before-deploy",
+            "2026-11-21 03:16:27+00",
+            "time:2026-11-21 03:16:27+00",
+        ] {
+            assert!(is_target(text), "{text}");
+        }
+        for text in [
+            "lastest",
+            "",
+            "lsn:12",
+            "xid:2",
+            "xid:012",
+            "name:",
+            "2026-11-21 03:16:27",
+            "nmae:x",
+        ] {
+            assert!(!is_target(text), "{text}");
+        }
+    }
 
     #[test]
     fn units_are_those_of_the_library() {

@@ -32,6 +32,9 @@ local function examine(name, parameter, value)
       usage(e.message:gsub("^drill: ", ""), e.hint)
     end
   end
+  if parameter.min and value < parameter.min then
+    usage(("%s must be at least %s, got %s"):format(name, parameter.min, value))
+  end
   if parameter.check then
     local ok, e = xpcall(parameter.check, internal.as_error, value)
     if not ok then

@@ -63,6 +63,14 @@ end
 
 read.latest = read.immediate
 
+-- What is read as a time because it is nothing else, and is a word.
+local function refuse_misspelt(text)
+  local near = internal.suggest(text, { latest = true, immediate = true })
+  if near then
+    refuse(("%q is no recovery target"):format(text), ("did you mean %s?"):format(near))
+  end
+end
+
 -- Reads a target; see `pitr.target`.
 function target.parse(wanted)
   if type(wanted) == "string" then
@@ -76,6 +84,7 @@ function target.parse(wanted)
     elseif wanted:match "^%x+/%x+$" then
       wanted = { lsn = wanted }
     else
+      refuse_misspelt(wanted)
       wanted = { time = wanted }
     end
   elseif host.is_lsn(wanted) then
