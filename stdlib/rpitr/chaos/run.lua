@@ -309,10 +309,17 @@ function run.resume(dir, options)
   local bundle = Bundle.open(dir)
   local known, plan = bundle:read "bundle.json", bundle:read "schedule.json"
   check_supervised(plan)
-  local past = resume.past(bundle, plan)
   local cluster, not_healed = resume.cluster(bundle, known.cluster)
+  -- The lab is this run's from here on: nobody else writes to the bundle.
+  bundle:mend()
+  local past = resume.past(bundle, plan)
   note_healed(bundle, past.open, not_healed)
   watch.recall(bundle)
+  local drill = internal.current_drill
+  if drill then
+    -- What the run was drawn from, not what this process was given.
+    drill.report.data.seed = known.seed
+  end
   bundle.temporary = known.temporary
   local here = {
     seed = known.seed,
