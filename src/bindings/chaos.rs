@@ -13,10 +13,10 @@ use super::internal;
 use super::lab::LabHandle;
 use super::node::NodeHandle;
 use crate::chaos::{
-    AckLoss, Cluster, Entry, Guardian, Healed, Healer, Journal, Proxy, Rule, Sweep, Swept, heal,
-    supervise, sweep,
+    AckLoss, Cluster, Entry, Guardian, Healed, Healer, Journal, Proxy, Rule, Supervisor, Sweep,
+    Swept, heal, sweep,
 };
-use crate::engine::{HostTable, Target, json_from_lua, shared};
+use crate::engine::{HostTable, Keep, Target, json_from_lua, shared};
 use crate::failure::{Failure, Kind};
 use crate::runtime::{Lab, Node, is_supervised};
 
@@ -170,9 +170,10 @@ fn sessions(host: &HostTable) -> mlua::Result<()> {
     // This program again, with the same arguments, until it ends by itself; then this process ends with its exit code.
     host.waiting("supervise", |lua, ()| async move {
         let foreground = shared(&lua)?.roots.foreground.clone();
+        let supervisor = Supervisor::new(shared(&lua)?.options.keep != Keep::Never)?;
         foreground.set(Target::Worker);
         let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-        match supervise(&arguments).await {
+        match supervisor.run(&arguments).await {
             // Everything was said and cleaned up there.
             Ok(code) => std::process::exit(code),
             Err(error) => {

@@ -30,8 +30,8 @@ pub enum Error {
     NoGuardian { path: PathBuf, reason: String },
     #[error("{what} could not be undone: {reason}")]
     Undo { what: String, reason: String },
-    /// A supervised process was killed before it had a run to go on with.
-    #[error("rpitr was killed by {signal} before the run had begun")]
+    /// A supervised process was killed while it had no run to go on with: before, or after the verdict.
+    #[error("rpitr was killed by {signal} when no run was under way")]
     NothingToResume { signal: Signal },
     #[error("rpitr was killed {times} times, the last time by {signal}")]
     KilledTooOften { signal: Signal, times: u32 },
@@ -85,7 +85,7 @@ impl From<Error> for Failure {
                 .hint("rpitr chaos heal tries again; rpitr lab rm removes the lab"),
             Error::NothingToResume { .. } => Failure::new(Kind::State, text)
                 .code("killed")
-                .hint("rpitr lab gc removes what it may have left"),
+                .hint("start it again: nothing is there to go on with"),
             Error::KilledTooOften { .. } => Failure::new(Kind::State, text)
                 .code("killed")
                 .hint("rpitr chaos resume DIR goes on with the run"),

@@ -17,6 +17,6 @@ pub use heal::{Healed, Healer, heal};
 pub use journal::{Cluster, Entry, Journal, State};
 pub use probe::Check;
 pub use proxy::{AckLoss, Direction, Proxy, Rule, Stats};
-pub use supervisor::supervise;
+pub use supervisor::Supervisor;
 pub use sweep::{Sweep, Swept, sweep};
 pub use undo::Undo;

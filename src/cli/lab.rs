@@ -13,8 +13,7 @@ use crate::exit;
 use crate::failure::{Failure, Kind};
 use crate::postgres::{Lookup, pick};
 use crate::runtime::{
-    Error, GcOptions, Lab, LabRecord, LocalRuntime, Node, NodeRecord, StartOptions, Status,
-    StopMode,
+    GcOptions, Lab, LabRecord, LocalRuntime, Node, NodeRecord, StartOptions, Status, StopMode,
 };
 
 const STOP_LIMIT: Duration = Duration::from_secs(60);
@@ -62,8 +61,7 @@ async fn dispatch(command: &LabCommand) -> Result<i32, Failure> {
         LabCommand::Rm { labs } => {
             for lab in labs {
                 let lab = Lab::open(&runtime, lab)?;
-                refuse_live(&runtime, &lab.record())?;
-                lab.destroy().await?;
+                lab.destroy_unused().await?;
                 outln!("{} removed", lab.id());
             }
             Ok(exit::PASS)
@@ -250,17 +248,6 @@ async fn start(lab: &Lab) -> Result<i32, Failure> {
     Ok(exit::PASS)
 }
 
-fn refuse_live(runtime: &LocalRuntime, record: &LabRecord) -> Result<(), Failure> {
-    match runtime.registry().use_of(record).pid() {
-        Some(pid) => Err(Error::LabInUse {
-            id: record.id.clone(),
-            pid,
-        }
-        .into()),
-        None => Ok(()),
-    }
-}
-
 async fn gc(runtime: &LocalRuntime, options: GcOptions) -> Result<i32, Failure> {
     // Guardians first: one that starts a server again while its lab is removed would leave it behind.
     let sweeping = Sweep {
@@ -284,6 +271,9 @@ async fn gc(runtime: &LocalRuntime, options: GcOptions) -> Result<i32, Failure> 
     for folder in &report.orphans {
         outln!("{} removed", folder.display());
     }
+    for folder in &report.runs {
+        outln!("{} removed", folder.display());
+    }
     for (what, error) in &report.failed {
         eprintln!("rpitr: {what}: {error}");
     }
@@ -291,7 +281,8 @@ async fn gc(runtime: &LocalRuntime, options: GcOptions) -> Result<i32, Failure> 
     if kept > 0 {
         outln!("{kept} kept (rpitr lab gc --all removes them, too)");
     }
-    let removed = report.destroyed.len() + report.orphans.len() + report.containers.len();
+    let removed =
+        report.destroyed.len() + report.orphans.len() + report.containers.len() + report.runs.len();
     if removed == 0 && report.failed.is_empty() {
         outln!("nothing to remove");
     }

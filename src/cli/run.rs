@@ -17,7 +17,7 @@ use crate::engine::{
 };
 use crate::exit;
 use crate::failure::{Failure, Kind};
-use crate::runtime::heed_supervisor;
+use crate::runtime::{heed_supervisor, supervised_for};
 
 /// The whole program. The archive commands come first: a server runs them for every segment, so
 /// they must not pay for a command line grammar or a Lua state.
@@ -292,6 +292,7 @@ pub(super) fn options(global: &Global) -> RunOptions {
             .unwrap_or_else(|| u64::from(rand::random::<u32>())),
         run_id: format!("{:08x}", rand::random::<u32>()),
         timeout: global.timeout,
+        spent: supervised_for(),
         report: global.report.clone(),
         trace: global.trace,
         dry_run: global.dry_run,

@@ -33,6 +33,8 @@ pub struct RunOptions {
     pub seed: u64,
     pub run_id: String,
     pub timeout: Option<Duration>,
+    /// How much of it has gone by before this process began.
+    pub spent: Duration,
     pub report: Option<PathBuf>,
     pub trace: bool,
     pub dry_run: bool,

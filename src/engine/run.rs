@@ -12,7 +12,7 @@ use super::loader::Source;
 use super::options::{ErrorFormat, RunOptions};
 use super::render::{RenderOptions, render, render_json};
 use super::scope::{CONTEXT, TaskContext};
-use super::signals::{self, Roots};
+use super::signals::{self, Deadline, Roots};
 use super::state::Engine;
 use crate::exit;
 use crate::failure::{Failure, Kind};
@@ -80,7 +80,11 @@ pub fn run(
 ) -> Outcome {
     let printer = Rc::new(Printer::new(options.color, options.quiet));
     let roots = Roots::default();
-    let _watcher = signals::watch(roots.clone(), options.timeout, notice);
+    let deadline = options.timeout.map(|after| Deadline {
+        after,
+        spent: options.spent,
+    });
+    let _watcher = signals::watch(roots.clone(), deadline, notice);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

@@ -67,9 +67,16 @@ impl Foreground {
     }
 }
 
+/// How long a run may take, and what earlier processes have taken of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline {
+    pub after: Duration,
+    pub spent: Duration,
+}
+
 /// Starts the watcher. `notice` prints one line to the user from the background thread, which ends
 /// when the returned guard is dropped.
-pub fn watch(roots: Roots, deadline: Option<Duration>, notice: fn(&str)) -> DropGuard {
+pub fn watch(roots: Roots, deadline: Option<Deadline>, notice: fn(&str)) -> DropGuard {
     let done = CancellationToken::new();
     let guard = done.clone().drop_guard();
     // The handlers are in place before the first line of a script runs: from here on no signal ends
@@ -130,9 +137,9 @@ async fn interrupts(roots: &Roots, mut int: Signal, mut term: Signal, notice: fn
     }
 }
 
-async fn run_deadline(roots: &Roots, deadline: Option<Duration>) {
-    if let Some(after) = deadline {
-        tokio::time::sleep(after).await;
+async fn run_deadline(roots: &Roots, deadline: Option<Deadline>) {
+    if let Some(Deadline { after, spent }) = deadline {
+        tokio::time::sleep(after.saturating_sub(spent)).await;
         roots.soft.cancel(Reason::Deadline { after });
     }
 }

@@ -29,6 +29,8 @@ pub struct GcReport {
     pub orphans: Vec<PathBuf>,
     /// Labs that only a Docker engine knew.
     pub containers: Vec<String>,
+    /// Bundles of runs that nobody asked for and nobody can go on with.
+    pub runs: Vec<PathBuf>,
     /// Copies of the rpitr program.
     pub helpers: Vec<String>,
     /// Labs that are in use.
@@ -65,6 +67,7 @@ impl LocalRuntime {
         if all_readable {
             self.remove_orphans(&mut report).await?;
             self.remove_containers(&mut report).await;
+            self.remove_runs(options, &mut report)?;
             report.helpers = helper::prune(&self.state)?;
         }
         Ok(report)
@@ -109,6 +112,33 @@ impl LocalRuntime {
                 Err(error) => report.failed.push((lab, error.into())),
             }
         }
+    }
+
+    /// Bundles nobody asked for whose lab is gone. Those of a verdict that is not a pass stay: they are the proof.
+    fn remove_runs(&self, options: GcOptions, report: &mut GcReport) -> Result<(), Error> {
+        let entries = std::fs::read_dir(self.state.runs_dir());
+        let found: Vec<_> = entries.into_iter().flatten().flatten().collect();
+        // Read after the folders: a run has its lab before its bundle.
+        let (records, _) = self.registry().list()?;
+        for entry in found {
+            let path = entry.path();
+            let named = |record: &LabRecord| {
+                record.run_folder.as_ref() == Some(&path) || *record.run == *entry.file_name()
+            };
+            let age = entry.metadata().and_then(|folder| folder.modified());
+            let age = age.ok().and_then(|changed| changed.elapsed().ok());
+            let young = options
+                .older_than
+                .is_some_and(|limit| age.is_none_or(|age| age < limit));
+            if young || records.iter().any(named) || path.join("verdict.json").exists() {
+                continue;
+            }
+            match self.state.discard_run(&path) {
+                Ok(()) => report.runs.push(path),
+                Err(error) => report.failed.push((path.display().to_string(), error)),
+            }
+        }
+        Ok(())
     }
 
     /// Directories that carry a marker of this state root, or of one that is gone, and that no

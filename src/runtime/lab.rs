@@ -330,6 +330,23 @@ impl Lab {
         }
         destroy(&self.runtime, &self.record()).await
     }
+
+    /// Destroys the lab unless somebody uses it.
+    pub async fn destroy_unused(&self) -> Result<Destroyed, Error> {
+        let (id, mut user) = (self.id(), None);
+        let unused = |used: &Use| {
+            user = used.pid();
+            used.is_none()
+        };
+        match self.runtime.registry().claim(&id, unused) {
+            Err(Error::LabGone { .. }) => {}
+            claimed => drop(claimed?),
+        }
+        match user {
+            Some(pid) => Err(Error::LabInUse { id, pid }),
+            None => destroy(&self.runtime, &self.record()).await,
+        }
+    }
 }
 
 /// Destroys the lab of a record.

@@ -43,7 +43,9 @@ pub use local::{
 };
 pub use members::NewNode;
 pub use node::{Endpoint, Node, NodePaths};
-pub use process::{Proc, ProcessId, SUPERVISOR, heed_supervisor, is_supervised};
+pub use process::{
+    Proc, ProcessId, SUPERVISED_FOR, SUPERVISOR, heed_supervisor, is_supervised, supervised_for,
+};
 pub use receiver::Receiving;
 pub use registry::{ContainerRecord, LabRecord, NodeRecord, Registry, Ties};
 pub use source::{Source, open_source};

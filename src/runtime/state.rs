@@ -66,6 +66,24 @@ impl StateRoot {
         self.path.join("labs")
     }
 
+    /// Where the bundles of runs are that nobody asked for.
+    pub fn runs_dir(&self) -> PathBuf {
+        self.path.join("runs")
+    }
+
+    /// Removes the bundle of a run, unless somebody asked for it: then it is somewhere else.
+    pub fn discard_run(&self, folder: &Path) -> Result<(), Error> {
+        if folder.parent() != Some(&self.runs_dir()) {
+            return Ok(());
+        }
+        match std::fs::remove_dir_all(folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io("remove", folder)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Where copies of the rpitr program for the server user live.
     pub fn helper_dir(&self) -> PathBuf {
         self.path.join("bin")

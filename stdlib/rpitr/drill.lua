@@ -384,6 +384,18 @@ function module.is_drill(value)
   return getmetatable(value) == Drill
 end
 
+-- The process that does the work of a supervised drill loads the script again: a pipe is read once only.
+local function refuse_standard_input(drill, request)
+  if request.name == "standard input" then
+    internal.raise({
+      kind = "arg",
+      code = "usage",
+      message = ("drill %s is supervised and cannot be read from standard input"):format(drill.name),
+      hint = "save it as a file and run that: rpitr FILE",
+    }, 3)
+  end
+end
+
 -- Called by the engine with what the script returned.
 ---@private
 function module.execute(drill, request)
@@ -401,6 +413,7 @@ function module.execute(drill, request)
     return 0
   end
   if drill.supervised and not host.is_supervised() then
+    refuse_standard_input(drill, request)
     return host.supervise()
   end
   local run = setmetatable({ report = report.new(drill, values), deferred = {}, drill = drill }, Run)

@@ -126,7 +126,7 @@ macro_rules! lua_suites {
 }
 
 // One by one: together they take longer than a run may.
-lua_suites! { proof_test receiver_test schedule_test shrink_test trigger_test }
+lua_suites! { past_test proof_test receiver_test schedule_test shrink_test trigger_test }
 
 #[test]
 fn every_lua_suite_is_run() {

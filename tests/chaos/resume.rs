@@ -138,7 +138,9 @@ fn a_run_killed_at_any_moment_is_resumed_and_nothing_is_lost() {
     thread::sleep(Duration::from_millis(seed / 100 % 500));
     kill_all_of(run);
 
-    let done = resume(&bench, &bundle);
+    let (report, done) = bench.drill(&["chaos", "resume", &bundle.display().to_string()], 0);
+    // Whatever this process would have drawn.
+    assert_eq!(report["seed"], seed);
     assert_proved(&done, &bundle, 4);
     bench.assert_clean(&[]);
 
@@ -185,6 +187,77 @@ fn the_supervisor_goes_on_when_only_its_worker_is_killed_and_passes_signals_on()
     let done = bench.run(&["chaos", "--timeout=5s"]);
     done.expect(13);
     assert_eq!(done.stderr.matches("deadline of 5s").count(), 1, "{done:?}");
+    bench.assert_clean(&[]);
+}
+
+#[test]
+fn a_supervisor_that_is_told_to_end_between_two_workers_starts_no_other() {
+    let bench = Bench::new();
+    let bundle = bench.dir().join("run");
+    let mut run = start(&bench, 8, &bundle);
+    until_storm(&mut run, &bundle);
+    kill(worker(&run), Signal::SIGKILL).unwrap();
+    thread::sleep(Duration::from_millis(2));
+    run.signal(Signal::SIGTERM);
+    let done = run.finish();
+    done.expect(130);
+    assert_eq!(count(&bundle, "epoch"), 1, "{done:?}");
+    bench.assert_clean(&[]);
+}
+
+#[test]
+fn a_worker_killed_before_its_run_leaves_nothing_behind() {
+    let bench = Bench::new();
+    let mut run = bench.start(&[RUN, &["--seed=3"]].concat());
+    eventually("a server", || {
+        assert!(!run.ended(), "{}\n{}", run.stdout(), run.stderr());
+        (!bench.ports().is_empty()).then_some(())
+    });
+    kill(worker(&run), Signal::SIGKILL).unwrap();
+    let done = run.finish();
+    done.expect(11);
+    done.says("killed by SIGKILL when no run was under way");
+    bench.assert_clean(&[]);
+}
+
+#[test]
+fn a_bundle_nobody_asked_for_goes_with_its_lab_unless_it_proves_something() {
+    let bench = Bench::new();
+    let runs = bench.dir().join("state/runs");
+    for (name, file) in [("0badcafe", "verdict.json"), ("deadbeef", "bundle.json")] {
+        fs::create_dir_all(runs.join(name)).unwrap();
+        fs::write(runs.join(name).join(file), "{}").unwrap();
+    }
+    bench.run(&["lab", "gc"]).says("deadbeef removed");
+    assert_eq!(entries(&runs), [runs.join("0badcafe")]);
+    fs::remove_dir_all(runs.join("0badcafe")).unwrap();
+
+    // Told to end in the middle of the run.
+    let mut run = bench.start(&[RUN, &["--seed=4"]].concat());
+    eventually("writers at work", || {
+        assert!(!run.ended(), "{}\n{}", run.stdout(), run.stderr());
+        let bundle = entries(&runs).pop()?;
+        (count(&bundle, "storm") == 1).then_some(())
+    });
+    run.signal(Signal::SIGTERM);
+    run.finish().expect(130);
+    assert!(entries(&runs).is_empty());
+    bench.assert_clean(&[]);
+}
+
+#[test]
+fn a_supervised_drill_is_not_read_from_standard_input() {
+    let bench = Bench::new();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/chaos.lua");
+    let mut command = bench.command(&["-", "--quick"]);
+    let done = command.stdin(fs::File::open(script).unwrap()).output();
+    let done = done.unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("cannot be read from standard input"),
+        "{said}"
+    );
     bench.assert_clean(&[]);
 }
 

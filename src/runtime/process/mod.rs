@@ -12,5 +12,5 @@ mod owner;
 mod tree;
 
 pub use find::{Proc, ProcessId, Wanted};
-pub use owner::{SUPERVISOR, heed_supervisor, is_supervised};
+pub use owner::{SUPERVISED_FOR, SUPERVISOR, heed_supervisor, is_supervised, supervised_for};
 pub use tree::{kill_all, pause, resume, signal, wait_gone};

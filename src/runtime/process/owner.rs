@@ -2,13 +2,18 @@
 //! its supervisor goes on with what it leaves, so labs belong to that one.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
+use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Pid, getppid};
 
 use super::{Proc, ProcessId};
 
 /// Names the supervisor's process id to the process that does its work.
 pub const SUPERVISOR: &str = "RPITR_SUPERVISOR";
+
+/// Tells it for how many milliseconds the run has gone on already.
+pub const SUPERVISED_FOR: &str = "RPITR_SUPERVISED_FOR";
 
 static SUPERVISED_BY: OnceLock<ProcessId> = OnceLock::new();
 
@@ -28,6 +33,8 @@ pub fn heed_supervisor() -> bool {
         }
         return !gone;
     }
+    // Not in the terminal's foreground, it would be stopped for writing there after `stty tostop`.
+    let _ = SigSet::from(Signal::SIGTTOU).thread_block();
     if let Some(proc) = Proc::get(supervisor) {
         let _ = SUPERVISED_BY.set(proc.id());
     }
@@ -39,6 +46,15 @@ pub fn is_supervised() -> bool {
     SUPERVISED_BY.get().is_some()
 }
 
+/// How long the run has gone on when this process begins: what was before a resumption counts.
+pub fn supervised_for() -> Duration {
+    let told = std::env::var(SUPERVISED_FOR).ok();
+    let millis = told
+        .filter(|_| is_supervised())
+        .and_then(|text| text.parse().ok());
+    Duration::from_millis(millis.unwrap_or(0))
+}
+
 impl ProcessId {
     /// Who owns what this process makes.
     pub fn owner() -> Self {
@@ -48,7 +64,7 @@ impl ProcessId {
 
 #[cfg(target_os = "linux")]
 fn end_with(_: Pid) {
-    let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
+    let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
 }
 
 #[cfg(target_os = "linux")]
@@ -59,7 +75,7 @@ fn stay() {
 /// Elsewhere nobody says when a parent ends: its child becomes another's.
 #[cfg(not(target_os = "linux"))]
 fn end_with(supervisor: Pid) {
-    use nix::sys::signal::{Signal, kill};
+    use nix::sys::signal::kill;
     if getppid() != supervisor {
         return;
     }

@@ -55,11 +55,7 @@ end
 ---@param dir string
 ---@return rpitr.Bundle
 function bundle.open(dir)
-  local here = setmetatable({ dir = dir }, Bundle)
-  for _, name in ipairs { "events.jsonl", "samples.jsonl" } do
-    here:mend(name)
-  end
-  return here
+  return setmetatable({ dir = dir }, Bundle)
 end
 
 --- Where one of its files is.
@@ -85,14 +81,15 @@ function Bundle:read(name)
   return json.decode(host.fs_read(self:path(name)))
 end
 
---- Takes away a last line that was being written when rpitr was killed.
----@param name string  of a file that has one value a line
+--- Takes away the last lines that were being written when rpitr was killed.
 ---@error io
-function Bundle:mend(name)
-  local path = self:path(name)
-  local text = host.fs_exists(path) and host.fs_read(path) or ""
-  if text ~= "" and text:sub(-1) ~= "\n" then
-    host.bundle_write(path, text:match "^(.*\n)" or "")
+function Bundle:mend()
+  for _, name in ipairs { "events.jsonl", "samples.jsonl" } do
+    local path = self:path(name)
+    local text = host.fs_exists(path) and host.fs_read(path) or ""
+    if text ~= "" and text:sub(-1) ~= "\n" then
+      host.bundle_write(path, text:match "^(.*\n)" or "")
+    end
   end
 end
 

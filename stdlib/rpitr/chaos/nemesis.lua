@@ -92,6 +92,9 @@ local function fire(here, bundle, event, seen, occasion)
   if event.fault.kind == "kill_orchestrator" then
     -- The last words of this process.
     bundle:event(struck)
+  else
+    -- Killed in between, the run knows that the fault may have struck.
+    bundle:event { e = "injecting", n = event.n, kind = event.fault.kind, target = event.fault.target }
   end
   local ok, undo = xpcall(faults.inject, internal.as_error, here.cluster, event.fault)
   if not ok then

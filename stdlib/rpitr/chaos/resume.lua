@@ -149,10 +149,10 @@ function resume.past(bundle, plan)
       past.over, past.stats = true, event.stats
     elseif event.e == "concluded" then
       past.concluded = true
-    elseif event.e == "inject" then
+    elseif event.e == "injecting" or event.e == "inject" then
       past.fired[n], past.open[n] = true, event
     elseif event.e == "inject_failed" then
-      past.fired[n] = true
+      past.fired[n], past.open[n] = true, nil
     elseif event.e == "heal" or event.e == "heal_failed" then
       past.open[n] = nil
     end

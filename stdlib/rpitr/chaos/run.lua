@@ -244,12 +244,24 @@ function Result:passed()
   return self.verdict.verdict == "pass"
 end
 
+-- A bundle nobody asked for is of no use without a verdict once its servers are gone. What is put first is done last:
+-- when the lab was removed, or not.
+local function discard_with_lab(here, bundle)
+  local folder = here.primary.lab.info.folder
+  table.insert(internal.at_exit, 1, function()
+    if not host.fs_exists(folder) and not host.fs_exists(bundle:path "verdict.json") then
+      bundle:discard()
+    end
+  end)
+end
+
 -- The parts of a run, in order; a run that is resumed begins with the first one that is not over.
 local function go_on(here, bundle)
   local handle = here.primary.lab.handle
   local keep = host.options.keep == "always"
   -- Whoever asked for the bundle may want to resume the run: `lab gc` leaves it its servers.
   host.lab_run(handle, bundle.dir, keep or not bundle.temporary)
+  discard_with_lab(here, bundle)
   bundle:event { e = "epoch", epoch = here.epoch, elapsed = here.elapsed }
   if not here.over then
     storm(here, bundle)
@@ -309,10 +321,17 @@ function run.resume(dir, options)
   local bundle = Bundle.open(dir)
   local known, plan = bundle:read "bundle.json", bundle:read "schedule.json"
   check_supervised(plan)
-  local past = resume.past(bundle, plan)
   local cluster, not_healed = resume.cluster(bundle, known.cluster)
+  -- The lab is this run's from here on: nobody else writes to the bundle.
+  bundle:mend()
+  local past = resume.past(bundle, plan)
   note_healed(bundle, past.open, not_healed)
   watch.recall(bundle)
+  local drill = internal.current_drill
+  if drill then
+    -- What the run was drawn from, not what this process was given.
+    drill.report.data.seed = known.seed
+  end
   bundle.temporary = known.temporary
   local here = {
     seed = known.seed,
