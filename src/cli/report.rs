@@ -5,7 +5,7 @@ use std::path::Path;
 use super::args::ReportCommand;
 use crate::exit;
 use crate::failure::{Failure, Kind};
-use crate::report::{Change, History, Run, diff, read, write};
+use crate::report::{Change, History, Run, diff, median, read, write};
 use crate::runtime::StateRoot;
 
 pub fn report(command: &ReportCommand) -> Result<i32, Failure> {
@@ -135,8 +135,9 @@ fn show_trend(name: &str, runs: &[Run]) {
         .filter_map(|run| run.rto)
         .collect();
     passed.sort_by(f64::total_cmp);
-    if let (Some(first), Some(last)) = (passed.first(), passed.last()) {
-        let median = passed[passed.len() / 2];
+    if let (Some(first), Some(median), Some(last)) =
+        (passed.first(), median(&passed), passed.last())
+    {
         outln!(
             "RTO of {} passed runs: median {median:.2} s, best {first:.2} s, worst {last:.2} s\n",
             passed.len()

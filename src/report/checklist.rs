@@ -2,7 +2,12 @@
 
 use std::fmt::Write;
 
+use serde_json::Value;
+
 use super::document::Document;
+
+/// Rows of a table that are filed; all are in report.json.
+const MOST_ROWS: usize = 50;
 
 pub fn checklist(document: &Document) -> String {
     let mut out = String::new();
@@ -34,7 +39,11 @@ pub fn checklist(document: &Document) -> String {
             document
                 .rpo()
                 .map_or("not measured".into(), |(name, value)| {
-                    format!("{value} {}", name.strip_prefix("rpo_").unwrap_or("s"))
+                    format!(
+                        "{} {}",
+                        rounded(value),
+                        name.strip_prefix("rpo_").unwrap_or("s")
+                    )
                 }),
         ),
     ];
@@ -45,6 +54,7 @@ pub fn checklist(document: &Document) -> String {
     steps(&mut out, document);
     verification(&mut out, document);
     timings(&mut out, document);
+    tables(&mut out, document);
     issues(&mut out, document);
     out.push_str("\n## Sign-off\n\n| Role | Name | Date | Signature |\n|---|---|---|---|\n");
     for role in ["Carried out by", "Reviewed by", "Accepted by"] {
@@ -102,7 +112,9 @@ fn verification(out: &mut String, document: &Document) {
         let value = expected
             .value
             .as_ref()
-            .map_or("not measured".into(), |value| format!("measured {value}"));
+            .map_or("not measured".into(), |value| {
+                format!("measured {}", measured(value))
+            });
         let _ = writeln!(out, "- {} {} ({value})", mark(expected.ok), expected.text);
     }
     if document.checks.is_empty() && document.expectations.is_empty() {
@@ -122,6 +134,28 @@ fn timings(out: &mut String, document: &Document) {
             "| of it PostgreSQL's own programs | {:.3} |",
             postgres.seconds
         );
+    }
+}
+
+/// What the drill listed by name: the rows given up, and whose they are.
+fn tables(out: &mut String, document: &Document) {
+    for table in &document.tables {
+        let _ = writeln!(out, "\n## {}\n", table.title.trim_end_matches(':'));
+        let row = |cells: Vec<String>| format!("| {} |", cells.join(" | "));
+        let head = table.columns.iter().map(|column| cell(column)).collect();
+        let _ = writeln!(out, "{}", row(head));
+        let _ = writeln!(out, "|{}", "---|".repeat(table.columns.len()));
+        for values in table.rows.iter().take(MOST_ROWS) {
+            let cells = values.iter().map(|value| cell(&written(value))).collect();
+            let _ = writeln!(out, "{}", row(cells));
+        }
+        if table.rows.len() > MOST_ROWS {
+            let _ = writeln!(
+                out,
+                "\nThe first {MOST_ROWS} of {} rows; all are in report.json.",
+                table.rows.len()
+            );
+        }
     }
 }
 
@@ -157,6 +191,42 @@ fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', " ")
 }
 
+/// A value as text: no quotes around strings, nothing for null, floats without noise.
+pub fn written(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Number(number) => match number.as_f64() {
+            Some(float) if number.is_f64() => without_zeros(format!("{float:.4}")),
+            _ => number.to_string(),
+        },
+        other => other.to_string(),
+    }
+}
+
+/// What an expectation measured, with the three digits that the terminal shows.
+pub fn measured(value: &Value) -> String {
+    match value.as_f64() {
+        Some(float) if value.is_f64() => rounded(float),
+        _ => value.to_string(),
+    }
+}
+
+fn rounded(value: f64) -> String {
+    let before_point = value.abs().max(1e-9).log10().floor();
+    without_zeros(format!(
+        "{value:.*}",
+        (2.0 - before_point).max(0.0) as usize
+    ))
+}
+
+fn without_zeros(text: String) -> String {
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_string(),
+        false => text,
+    }
+}
+
 /// Seconds as people write them.
 pub fn duration(seconds: f64) -> String {
     if seconds < 1.0 {
@@ -165,5 +235,61 @@ pub fn duration(seconds: f64) -> String {
         format!("{seconds:.2} s")
     } else {
         format!("{} min {:02.0} s", (seconds / 60.0) as u64, seconds % 60.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::document::{Expectation, Table};
+    use super::*;
+
+    #[test]
+    fn numbers_have_the_digits_of_the_terminal() {
+        for (value, shown) in [
+            (json!(1.455_148_465_999_999_8), "1.46"),
+            (json!(0.030_04), "0.03"),
+            (json!(100.4), "100"),
+            (json!(123_456.7), "123457"),
+            (json!(0.0), "0"),
+            (json!(1200), "1200"),
+        ] {
+            assert_eq!(measured(&value), shown);
+        }
+    }
+
+    #[test]
+    fn the_rows_a_drill_lists_are_filed_up_to_a_limit() {
+        let table = |count: i64| Table {
+            title: "Given up:".into(),
+            columns: vec!["order".into(), "customer".into()],
+            rows: (1..=count).map(|n| vec![json!(n), json!("a|b")]).collect(),
+        };
+        let document = |count| Document {
+            tables: vec![table(count)],
+            expectations: vec![Expectation {
+                text: "rto < 5m".into(),
+                value: Some(json!(1.455_148_465_999_999_8)),
+                ok: true,
+            }],
+            ..Document::default()
+        };
+        let short = checklist(&document(50));
+        assert!(short.contains("- [x] rto < 5m (measured 1.46)"), "{short}");
+        assert!(
+            short.contains("\n## Given up\n\n| order | customer |\n|---|---|\n| 1 | a\\|b |\n"),
+            "{short}"
+        );
+        assert!(
+            short.contains("| 50 | a") && !short.contains("The first"),
+            "{short}"
+        );
+        let long = checklist(&document(51));
+        assert!(!long.contains("| 51 | a"), "{long}");
+        assert!(
+            long.contains("The first 50 of 51 rows; all are in report.json."),
+            "{long}"
+        );
     }
 }

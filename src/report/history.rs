@@ -21,6 +21,16 @@ pub struct Run {
     pub rpo: Option<f64>,
 }
 
+/// The middle one; of an even number, the mean of the two in the middle. `sorted` is in order.
+pub fn median(sorted: &[f64]) -> Option<f64> {
+    let upper = sorted.len() / 2;
+    let above = sorted.get(upper)?;
+    match sorted.len() % 2 {
+        0 => Some((sorted.get(upper - 1)? + above) / 2.0),
+        _ => Some(*above),
+    }
+}
+
 /// The open file.
 #[derive(Debug)]
 pub struct History(Connection);
@@ -112,6 +122,15 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_median_of_an_even_number_lies_between_the_middle_two() {
+        assert_eq!(median(&[]), None);
+        assert_eq!(median(&[3.0]), Some(3.0));
+        assert_eq!(median(&[1.0, 2.0]), Some(1.5));
+        assert_eq!(median(&[1.0, 2.0, 9.0]), Some(2.0));
+        assert_eq!(median(&[1.0, 2.0, 4.0, 9.0]), Some(3.0));
+    }
 
     #[test]
     fn runs_come_back_in_order_and_the_last_success_is_known() {

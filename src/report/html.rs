@@ -3,10 +3,9 @@
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{Environment, Value as Shown, context};
-use serde_json::Value;
 
 use super::Error;
-use super::checklist::duration;
+use super::checklist::{duration, written};
 use super::document::Document;
 use super::picture::{caption, picture};
 use super::plot::{heading_unit, plot};
@@ -126,18 +125,7 @@ fn log(document: &Document) -> Vec<(f64, bool, String)> {
     all
 }
 
-/// A value as text: no quotes around strings, nothing for null, floats without noise.
+/// The filter of the template.
 fn plain(value: Shown) -> String {
-    match serde_json::to_value(&value) {
-        Ok(Value::Null) | Err(_) => String::new(),
-        Ok(Value::String(text)) => text,
-        Ok(Value::Number(number)) => match number.as_f64() {
-            Some(float) if !number.is_i64() && !number.is_u64() => {
-                let text = format!("{float:.4}");
-                text.trim_end_matches('0').trim_end_matches('.').to_string()
-            }
-            _ => number.to_string(),
-        },
-        Ok(other) => other.to_string(),
-    }
+    serde_json::to_value(&value).map_or_else(|_| String::new(), |value| written(&value))
 }

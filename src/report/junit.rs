@@ -5,6 +5,7 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::Error;
+use super::checklist::measured;
 use super::document::Document;
 
 pub fn junit(document: &Document) -> Result<String, Error> {
@@ -28,7 +29,7 @@ pub fn junit(document: &Document) -> Result<String, Error> {
     }
     for expected in &document.expectations {
         let measured = match &expected.value {
-            Some(value) => format!("measured {value}"),
+            Some(value) => format!("measured {}", measured(value)),
             None => "not measured".to_string(),
         };
         suite.add_test_case(judged("expect", &expected.text, expected.ok, &measured));

@@ -14,7 +14,7 @@ mod write;
 
 pub use diff::{Change, Difference, diff};
 pub use document::{Document, SCHEMA};
-pub use history::{History, Run};
+pub use history::{History, Run, median};
 pub use printer::{Above, ColorChoice, Printer};
 pub use write::{read, write};
 
