@@ -231,7 +231,7 @@ test.describe("the error value", function()
   end)
 end)
 
----@diagnostic disable: bad_value, unknown_option
+---@diagnostic disable: bad_value, unknown_option, missing_argument
 test.describe("argument errors name the function and the nearest option", function()
   for _, case in ipairs {
     {
