@@ -86,7 +86,9 @@ local function execute(request)
     raise {
       kind = "arg",
       code = "usage",
-      message = ("--dry-run is for drills: %s is a plain script, which cannot say what it would do"):format(request.name),
+      message = ("--dry-run is for drills: %s is a plain script, which cannot say what it would do"):format(
+        request.name
+      ),
       hint = "rpitr check reads it without running it",
     }
   end
