@@ -10,7 +10,7 @@
 -- named restore point. Choose with --to; `--to ask` asks on a terminal.
 -- It restores beside the server, which keeps running, and compares every row.
 
-local CUSTOMERS = "SELECT * FROM customers"
+local CUSTOMERS = "SELECT * FROM customers ORDER BY customerid"
 
 -- The foreign keys refuse to delete a customer who has orders. The developer knew how to help that.
 local THE_MISTAKE = [[

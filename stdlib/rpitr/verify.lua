@@ -253,32 +253,39 @@ end
 ---@error sql, arg
 function verify.same_rows(a, b, query, options)
   local opts = args.options("verify.same_rows", options, { key = "string", dbname = { "string", workload.database } })
+  -- The rows by key, and the keys in the order the query gave them: a report names them in that order.
   local function rows_of(source)
-    local rows = {}
+    local rows, keys = {}, {}
+    local function take(row)
+      local key = tostring(row[opts.key])
+      rows[key], keys[#keys + 1] = row, key
+    end
     if source.columns then
       for _, row in ipairs(source) do
-        rows[tostring(row[opts.key])] = row
+        take(row)
       end
-      return rows
+      return rows, keys
     end
     local db <close> = source:connect { dbname = opts.dbname }
     for row in db:rows(query) do
-      rows[tostring(row[opts.key])] = row
+      take(row)
     end
-    return rows
+    return rows, keys
   end
-  local left, right = rows_of(a), rows_of(b)
+  local left, left_keys = rows_of(a)
+  local right, right_keys = rows_of(b)
   local diff = { missing = {}, extra = {}, changed = {} }
-  for key, row in pairs(left) do
+  for _, key in ipairs(left_keys) do
+    local row = left[key]
     if not right[key] then
       diff.missing[#diff.missing + 1] = row
     elseif host.json_encode(row) ~= host.json_encode(right[key]) then
       diff.changed[#diff.changed + 1] = { from = row, to = right[key] }
     end
   end
-  for key, row in pairs(right) do
+  for _, key in ipairs(right_keys) do
     if not left[key] then
-      diff.extra[#diff.extra + 1] = row
+      diff.extra[#diff.extra + 1] = right[key]
     end
   end
   return diff
